@@ -1,0 +1,92 @@
+"""What to send and how to read the answer; nothing here performs I/O.
+
+An endpoint is a pure function that returns one of these. A runner (`_runner.py`) performs it, synchronously or
+asynchronously; `_bind.py` turns the function into a method of either kind of client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypedDict, TypeVar
+
+from turnwise.types._base import Request
+
+__all__ = ["Call", "CallOptions", "Exchange", "PageCall", "StreamCall", "Timeout"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeout:
+    """Bounds in seconds; `None` is none."""
+
+    connect: float | None = 10.0
+    """To reach the server."""
+    idle: float | None = 60.0
+    """Between two bytes of an answer, and before the first."""
+    total: float | None = None
+    """From the first byte sent to the last byte read, without the waits between retries."""
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call takes beside its own arguments."""
+
+    timeout: float | Timeout | None
+    """A number bounds the whole call, in seconds; a `Timeout` says more; `None` waits for ever."""
+    retries: int
+    """How often a failed call is tried again; 3 unless the client says otherwise."""
+    extra_headers: Mapping[str, str]
+    """Headers beside the client's own; they win."""
+    extra_query: Mapping[str, object]
+    """Query parameters beside the call's own; they win."""
+    extra_body: Mapping[str, object]
+    """Body fields beside the call's own, by their wire names; they win."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """One HTTP exchange, before options of the client are applied.
+
+    `path` is a template such as `/api/v1/conversation/{conversationId}/send`; `ids` fill its braces in order,
+    percent-encoded. `query` is left out where a value is `None` or `OMIT`; a mapping value is flattened to `key.sub`.
+    """
+
+    method: str
+    path: str
+    ids: tuple[str, ...] = ()
+    query: Mapping[str, object] = field(default_factory=dict[str, object])
+    body: Request | Mapping[str, object] | None = None
+    options: CallOptions = field(default_factory=CallOptions)
+    patient: bool = False
+    """Whether the answer may be silent while a model works (600 s between bytes instead of 60)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Exchange, Generic[T]):
+    """One exchange that ends in one value."""
+
+    result: type[T]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamCall(Exchange, Generic[T, R]):
+    """One exchange that yields events of the union `events`.
+
+    With `result` the stream ends in exactly one `result` event of that type and an end without it is an
+    interruption; without it the stream simply ends.
+    """
+
+    events: object
+    """The tagged union to decode, for example `CompleteEvent`."""
+    result: type[R]
+    """The type of the last event's data; `NoneType` where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageCall(Exchange, Generic[T]):
+    """A walk over pages: the first exchange; the following ones carry the last answer's cursor."""
+
+    item: type[T]
+    cursor: str | None = None

@@ -1,0 +1,116 @@
+"""The port to language models.
+
+A model is asked with a `Prompt` and answers with batches of deltas, the last of which is a `Finish`. Batches, because
+a model server sends many tokens in one packet and everything behind this port is paid for by the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from turnwise.types.message import MessageType
+
+__all__ = [
+    "Delta",
+    "Finish",
+    "FinishReason",
+    "Model",
+    "ModelConfig",
+    "ModelError",
+    "Prompt",
+    "PromptMessage",
+    "ReasoningDelta",
+    "TextDelta",
+]
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """A message as a model is to see it; `type` maps to a role in the adapter."""
+
+    type: MessageType
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Sampling settings, as they travel in a model string (`name/temperature=0`)."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    interaction_max_messages: int | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a model is asked: system text, then messages, oldest first."""
+
+    system: str
+    messages: Sequence[PromptMessage]
+    config: ModelConfig = field(default_factory=ModelConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The model ended by itself. Token counts are the upstream's own, or an estimate where it gives none."""
+
+    reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+
+
+Delta = TextDelta | ReasoningDelta | Finish
+
+
+class ModelError(Exception):
+    """The model did not answer, or broke off. Carries the status and code a client is to see; never a key."""
+
+    def __init__(self, message: str, *, status: int, code: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Model(Protocol):
+    """One named model."""
+
+    @property
+    def name(self) -> str:
+        """The name conversations use."""
+        ...
+
+    @property
+    def context_window(self) -> int:
+        """How many tokens prompt and reply may have together."""
+        ...
+
+    def stream(self, prompt: Prompt, /) -> AsyncIterator[Sequence[Delta]]:
+        """Ask the model. The last delta is a `Finish`; every failure is a `ModelError`.
+
+        Closing the iterator, or cancelling the task that reads it, ends the upstream request at once.
+        """
+        ...
