@@ -15,7 +15,7 @@ _SERVER = frozenset({"alembic", "httptools", "jwt", "sqlalchemy", "starlette", "
 def main() -> None:
     """Run the command line, or say which extra it lacks and exit with status 1."""
     try:
-        from turnwise.cli import main as run  # noqa: PLC0415 - what may be missing is imported here, to be told apart
+        from turnwise.cli import main as run
 
         run()
     except ModuleNotFoundError as error:
