@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
-from turnwise.types._base import Request
+from turnwise.types._base import Request, ResponseInfo
 
-__all__ = ["Call", "CallOptions", "Exchange", "PageCall", "StreamCall", "Timeout"]
+__all__ = ["Answer", "Call", "CallOptions", "Content", "Exchange", "PageCall", "StreamCall", "Timeout"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,6 +45,22 @@ class CallOptions(TypedDict, total=False):
     """Body fields beside the call's own, by their wire names; they win."""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body that is not JSON, ready to be sent."""
+
+    data: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's bytes, not decoded, with its status and headers. A `Call` whose `result` is this type gets one."""
+
+    data: bytes
+    response: ResponseInfo
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
     """One HTTP exchange, before options of the client are applied.
@@ -55,9 +71,14 @@ class Exchange:
 
     method: str
     path: str
+    """A path of the client's origin; where `external`, a whole URL."""
     ids: tuple[str, ...] = ()
+    endpoint: str | None = None
+    """The key under which the option `endpoints` is looked up, if it is not `path`."""
+    external: bool = False
+    """Whether the exchange is with another service: neither the secret nor the run-as headers go there."""
     query: Mapping[str, object] = field(default_factory=dict[str, object])
-    body: Request | Mapping[str, object] | None = None
+    body: Request | Mapping[str, object] | Content | None = None
     options: CallOptions = field(default_factory=CallOptions)
     patient: bool = False
     """Whether the answer may be silent while a model works (600 s between bytes instead of 60)."""
