@@ -6,7 +6,7 @@ a model server sends many tokens in one packet and everything behind this port i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -108,7 +108,7 @@ class Model(Protocol):
         """How many tokens prompt and reply may have together."""
         ...
 
-    def stream(self, prompt: Prompt, /) -> AsyncIterator[Sequence[Delta]]:
+    def stream(self, prompt: Prompt, /) -> AsyncGenerator[Sequence[Delta], None]:
         """Ask the model. The last delta is a `Finish`; every failure is a `ModelError`.
 
         Closing the iterator, or cancelling the task that reads it, ends the upstream request at once.

@@ -45,9 +45,7 @@ def hash_body(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()
 
 
-async def done_once(
-    request: KeyedRequest | None, answer: T, write: Callable[[Once | None], Awaitable[None]]
-) -> T:
+async def done_once(request: KeyedRequest | None, answer: T, write: Callable[[Once | None], Awaitable[None]]) -> T:
     """Do `write` and return `answer`; where the request was done before, return what it was answered with then."""
     try:
         await write(request.once(msgspec.json.encode(answer)) if request is not None else None)
