@@ -29,9 +29,14 @@ chat: .venv/.run
 	@exec $(BIN)/turnwise chat $(ARGS)
 
 test: .venv/.dev $(NODE_SDK)
+	@$(ON_PATH) $(if $(ARGS),$(BIN)/pytest $(ARGS),$(MAKE) --no-print-directory .measured)
+
+.PHONY: .measured
+.measured:
 	@rm -f .coverage .coverage.*
-	@$(ON_PATH) $(BIN)/coverage run -m pytest $(ARGS)
-	@$(if $(ARGS),,$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
