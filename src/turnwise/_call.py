@@ -12,10 +12,21 @@ from typing import Generic, TypedDict, TypeVar
 
 from turnwise.types._base import Request, ResponseInfo
 
-__all__ = ["Answer", "Call", "CallOptions", "Content", "Exchange", "PageCall", "StreamCall", "Timeout"]
+__all__ = [
+    "Answer",
+    "Call",
+    "CallOptions",
+    "Exchange",
+    "PageCall",
+    "StreamCall",
+    "StreamableCall",
+    "StreamablePages",
+    "Timeout",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +38,14 @@ class Timeout:
     idle: float | None = 60.0
     """Between two bytes of an answer, and before the first."""
     total: float | None = None
-    """From the first byte sent to the last byte read, without the waits between retries."""
+    """Of one attempt, from connecting to the last byte read; the waits between retries do not count."""
 
 
 class CallOptions(TypedDict, total=False):
     """What every call takes beside its own arguments."""
 
     timeout: float | Timeout | None
-    """A number bounds the whole call, in seconds; a `Timeout` says more; `None` waits for ever."""
+    """A number bounds each attempt as a whole, in seconds; a `Timeout` says more; `None` waits for ever."""
     retries: int
     """How often a failed call is tried again; 3 unless the client says otherwise."""
     extra_headers: Mapping[str, str]
@@ -43,14 +54,6 @@ class CallOptions(TypedDict, total=False):
     """Query parameters beside the call's own; they win."""
     extra_body: Mapping[str, object]
     """Body fields beside the call's own, by their wire names; they win."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A body that is not JSON, ready to be sent."""
-
-    data: bytes
-    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,20 @@ class Exchange:
 
     method: str
     path: str
-    """A path of the client's origin; where `external`, a whole URL."""
+    """A path under the client's origin, or a whole address."""
     ids: tuple[str, ...] = ()
-    endpoint: str | None = None
-    """The key under which the option `endpoints` is looked up, if it is not `path`."""
-    external: bool = False
-    """Whether the exchange is with another service: neither the secret nor the run-as headers go there."""
     query: Mapping[str, object] = field(default_factory=dict[str, object])
-    body: Request | Mapping[str, object] | Content | None = None
+    body: Request | Mapping[str, object] | None = None
     options: CallOptions = field(default_factory=CallOptions)
     patient: bool = False
     """Whether the answer may be silent while a model works (600 s between bytes instead of 60)."""
+    content: bytes | None = None
+    """A body that is encoded already, sent as it is in place of `body`, under `content_type`."""
+    content_type: str = "application/octet-stream"
+    template: str | None = None
+    """What the `endpoints` option knows this path by, where `path` is no template itself."""
+    external: bool = False
+    """Whether the exchange leaves for somebody else: without the secret and the run-as headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,3 +117,42 @@ class PageCall(Exchange, Generic[T]):
 
     item: type[T]
     cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamableCall(Call[T], Generic[T, E]):
+    """One exchange that can be had whole, or as a stream of events of the union `events` that ends in a `T`."""
+
+    events: object
+
+    def stream(self) -> StreamCall[E, T]:
+        """Return the same exchange, streamed. Keep-alive events come while a model works: no patience is needed."""
+        return StreamCall(
+            method=self.method,
+            path=self.path,
+            ids=self.ids,
+            query=self.query,
+            body=self.body,
+            options=self.options,
+            events=self.events,
+            result=self.result,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamablePages(PageCall[T], Generic[T, E]):
+    """A walk over pages that can be had as one stream of `item` events, which the server walks by itself."""
+
+    events: object
+
+    def stream(self) -> StreamCall[E, None]:
+        """Return the same walk, streamed from the same place."""
+        return StreamCall(
+            method=self.method,
+            path=self.path,
+            ids=self.ids,
+            query={**self.query, "cursor": self.cursor},
+            options=self.options,
+            events=self.events,
+            result=type(None),
+        )
