@@ -216,9 +216,7 @@ class Storage(Protocol):
         """Change the given fields and `updated_at`."""
         ...
 
-    async def delete_conversation(
-        self, account_id: str, conversation_id: str, *, once: Once | None = None
-    ) -> None:
+    async def delete_conversation(self, account_id: str, conversation_id: str, *, once: Once | None = None) -> None:
         """Delete a conversation: gone from answers at once, its messages from disk soon after."""
         ...
 
@@ -235,7 +233,9 @@ class Storage(Protocol):
         """Record a vote, unless one was counted within its window."""
         ...
 
-    async def conversation_usage(self, account_id: str, conversation_id: str, *, begin: int, end: int) -> ConversationUsage:
+    async def conversation_usage(
+        self, account_id: str, conversation_id: str, *, begin: int, end: int
+    ) -> ConversationUsage:
         """Sum tokens and messages created in `begin <= at < end`."""
         ...
 

@@ -1,0 +1,247 @@
+"""Messages, turns, votes and usage."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final, cast
+
+from msgspec.structs import replace
+
+from turnwise.server.errors import BadRequest
+from turnwise.server.storage.base import Changes, MessageQuery, Once, TurnStart, UsedTokens, Vote
+from turnwise.server.storage.jobs.conversations import add_conversation, extend_conversation, fetch_conversation, owned
+from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
+from turnwise.server.storage.jobs.rows import Row, merged_meta, missing, packed_meta, run, to_message, whole
+from turnwise.server.storage.jobs.statements import load
+from turnwise.types.conversation import Conversation
+from turnwise.types.message import Message
+from turnwise.types.usage import ConversationUsage
+
+__all__ = [
+    "add_messages",
+    "begin_turn",
+    "conversation_usage",
+    "create_conversation",
+    "delete_message",
+    "end_turn",
+    "fetch_message",
+    "list_messages",
+    "update_message",
+    "vote_conversation",
+    "vote_message",
+]
+
+SQL: Final = load("messages")
+
+_FIXED: Final = frozenset({"id", "created_at", "updated_at"})
+_CHANGEABLE: Final = frozenset(Message.__struct_fields__) - _FIXED
+_FIRST: Final = {"asc": 0, "desc": 2**63 - 1}
+
+
+def create_conversation(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation: Conversation,
+    messages: Sequence[Message],
+    *,
+    once: Once | None,
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    key = add_conversation(db, account_id, conversation, messages=len(messages))
+    _insert(db, key, len(messages), messages)
+
+
+def _insert(db: sqlite3.Connection, key: int, last: int, messages: Sequence[Message]) -> None:
+    """Insert messages whose last sequence number is `last`."""
+    for sequence, message in enumerate(messages, last - len(messages) + 1):
+        run(
+            db,
+            SQL["add"],
+            key,
+            sequence,
+            message.id,
+            message.type,
+            whole(message.created_at),
+            whole(message.updated_at),
+            message.name,
+            message.description,
+            packed_meta(message.meta),
+            message.text,
+        )
+
+
+def add_messages(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    messages: Sequence[Message],
+    *,
+    used: Sequence[UsedTokens],
+    once: Once | None,
+    now: int,
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    _append(db, account_id, conversation_id, messages, used, now)
+
+
+def begin_turn(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    message: Message | None,
+    *,
+    recent: int,
+    once: Once | None,
+    now: int,
+) -> TurnStart:
+    if once is not None:
+        remember_once(db, account_id, once, None if message is None else message.id)
+    if message is not None:
+        _append(db, account_id, conversation_id, [message], (), now)
+    key, conversation = fetch_conversation(db, account_id, conversation_id, now)
+    rows = run(db, SQL["list_desc"], key, _FIRST["desc"], recent).fetchall()
+    return TurnStart(conversation=conversation, history=[to_message(row) for row in reversed(rows)])
+
+
+def end_turn(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    messages: Sequence[Message],
+    *,
+    used: Sequence[UsedTokens],
+    once: Once | None,
+    now: int,
+) -> None:
+    if once is not None:
+        answer_once(db, account_id, once)
+    _append(db, account_id, conversation_id, messages, used, now)
+
+
+def fetch_message(db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
+    key = owned(db, account_id, conversation_id, now)
+    return to_message(_row(db, key, message_id))
+
+
+def update_message(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    message_id: str,
+    changes: Changes,
+    *,
+    moment: int,
+    once: Once | None,
+    now: int,
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    key = owned(db, account_id, conversation_id, now)
+    row = _row(db, key, message_id)
+    old = to_message(row)
+    unknown = changes.keys() - _CHANGEABLE
+    if unknown:
+        raise ValueError(f"a message's {sorted(unknown)} cannot be changed, only {sorted(_CHANGEABLE)}")
+    fields = dict(changes)
+    if "meta" in fields:
+        fields["meta"] = merged_meta(old.meta, fields["meta"])
+    new = replace(old, **fields)
+    texts = (new.name, new.description, packed_meta(new.meta))
+    run(db, SQL["update"], new.type, new.text, moment, *texts, key, row[-1])
+
+
+def delete_message(
+    db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, *, once: Once | None, now: int
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    key = owned(db, account_id, conversation_id, now)
+    row = run(db, SQL["delete"], key, message_id).fetchone()
+    if row is None:
+        raise missing("message", message_id)
+    run(db, SQL["mark_removed"], key, message_id, row[0], now)
+
+
+def list_messages(
+    db: sqlite3.Connection, account_id: str, conversation_id: str, query: MessageQuery, now: int
+) -> list[Message]:
+    key = owned(db, account_id, conversation_id, now)
+    place = _FIRST[query.order] if query.cursor is None else _sequence(db, key, query.cursor)
+    return [to_message(row) for row in run(db, SQL[f"list_{query.order}"], key, place, query.take)]
+
+
+def vote_conversation(
+    db: sqlite3.Connection, account_id: str, conversation_id: str, vote: Vote, *, once: Once | None, now: int
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    key = owned(db, account_id, conversation_id, now)
+    _vote(db, key, "", vote)
+
+
+def vote_message(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    message_id: str,
+    vote: Vote,
+    *,
+    once: Once | None,
+    now: int,
+) -> None:
+    if once is not None:
+        remember_once(db, account_id, once)
+    key = owned(db, account_id, conversation_id, now)
+    if run(db, SQL["sequence"], key, message_id).fetchone() is None:
+        raise missing("message", message_id)
+    _vote(db, key, message_id, vote)
+
+
+def conversation_usage(
+    db: sqlite3.Connection, account_id: str, conversation_id: str, *, begin: int, end: int, now: int
+) -> ConversationUsage:
+    key = owned(db, account_id, conversation_id, now)
+    return ConversationUsage(
+        tokens=run(db, SQL["sum_used"], key, begin, end).fetchone()[0],
+        messages=run(db, SQL["count"], key, begin, end).fetchone()[0],
+    )
+
+
+def _append(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    messages: Sequence[Message],
+    used: Sequence[UsedTokens],
+    now: int,
+) -> None:
+    if messages:
+        moment = messages[-1].created_at
+        key, last = extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
+        _insert(db, key, last, messages)
+    else:
+        key = owned(db, account_id, conversation_id, now)
+    for turn in used:
+        run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
+
+
+def _row(db: sqlite3.Connection, key: int, message_id: str) -> Row:
+    row = cast("Row | None", run(db, SQL["fetch"], key, message_id).fetchone())
+    if row is None:
+        raise missing("message", message_id)
+    return row
+
+
+def _sequence(db: sqlite3.Connection, key: int, cursor: str) -> int:
+    for statement in (SQL["sequence"], SQL["removed_sequence"]):
+        row = run(db, statement, key, cursor).fetchone()
+        if row is not None:
+            return cast("int", row[0])
+    raise BadRequest(f"cursor: {cursor!r} is no message of this conversation. Give a cursor that `list` answered.")
+
+
+def _vote(db: sqlite3.Connection, key: int, message_id: str, vote: Vote) -> None:
+    run(db, SQL["vote"], key, message_id, vote.at, vote.value, vote.reason, vote.window)

@@ -1,0 +1,42 @@
+"""What is no longer needed leaves the disk, a few rows at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from turnwise.server.storage.jobs.conversations import remove_conversation
+from turnwise.server.storage.jobs.idempotency import KEPT
+from turnwise.server.storage.jobs.rows import run
+from turnwise.server.storage.jobs.statements import load
+
+__all__ = ["purge"]
+
+SQL: Final = load("upkeep")
+
+_CONTENTS: Final = ("purge_messages", "purge_votes", "purge_used", "purge_removed_messages_of")
+_AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_idempotency")
+
+
+def purge(db: sqlite3.Connection, *, now: int, limit: int) -> int:
+    """Remove up to `limit` rows; return how many went, 0 only where nothing is left to remove."""
+    expired = run(db, SQL["expired"], now, limit).fetchall()
+    for (conversation_id,) in expired:
+        remove_conversation(db, conversation_id, now)
+    gone = len(expired)
+    while gone < limit and (removed := run(db, SQL["not_emptied"]).fetchone()) is not None:
+        gone += _empty(db, removed[0], limit - gone)
+    for name in _AGED:
+        if gone < limit:
+            gone += run(db, SQL[name], now - KEPT, limit - gone).rowcount
+    return gone
+
+
+def _empty(db: sqlite3.Connection, key: int, limit: int) -> int:
+    gone = 0
+    for name in _CONTENTS:
+        gone += run(db, SQL[name], key, limit - gone).rowcount
+        if gone >= limit:
+            return gone
+    run(db, SQL["emptied"], key)
+    return gone

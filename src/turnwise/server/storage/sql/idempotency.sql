@@ -1,0 +1,12 @@
+-- name: find
+SELECT body, answer, message_id FROM idempotency WHERE digest = ? AND created_at > ?
+
+-- name: remember
+INSERT INTO idempotency (digest, body, created_at, message_id, answer) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (digest) DO NOTHING RETURNING key
+
+-- name: forget
+DELETE FROM idempotency WHERE digest = ? AND created_at <= ?
+
+-- name: answer
+UPDATE idempotency SET answer = ? WHERE digest = ? AND body = ? AND answer IS NULL AND created_at > ?

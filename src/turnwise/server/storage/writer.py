@@ -1,0 +1,189 @@
+"""One thread writes. What is asked of it while a commit runs becomes the next group, and is committed together.
+
+A commit to disk costs the same for one write as for a hundred, so under load its cost is shared; alone, a write
+waits for nobody. Each job of a group succeeds or fails by itself. Nobody hears of success before the commit
+returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final, TypeVar, cast
+
+from turnwise.server.errors import Unavailable
+
+__all__ = ["Connect", "GroupWriter", "Job", "Outcome", "Ticket", "deliver"]
+
+T = TypeVar("T")
+
+Job = Callable[[sqlite3.Connection], T]
+"""Reads and writes through the connection it is given, inside a transaction it neither begins nor ends.
+
+It may be called a second time, after everything its first call did was undone.
+"""
+
+Connect = Callable[[], sqlite3.Connection]
+
+LARGEST_GROUP: Final = 256
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A job, and where its outcome is awaited."""
+
+    job: Job[object]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[object]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a ticket's job."""
+
+    ticket: Ticket
+    result: object = None
+    error: BaseException | None = None
+
+
+class GroupWriter:
+    """Runs jobs on one connection, in the order they came, and commits them in groups."""
+
+    def __init__(self, connect: Connect, *, largest_group: int = LARGEST_GROUP) -> None:
+        self._connect = connect
+        self._largest_group = largest_group
+        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = True
+
+    async def start(self) -> None:
+        """Start the thread, and connect in it; raises what `connect` raised."""
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[object] = loop.create_future()
+        ticket = Ticket(job=lambda connection: None, loop=loop, future=connected)
+        self._thread = threading.Thread(target=self._serve, args=(ticket,), name="turnwise-writer", daemon=True)
+        self._thread.start()
+        await connected
+        self._closed = False
+
+    async def run(self, job: Job[T]) -> T:
+        """Return what the job returned, once it is committed; raise what it or the commit raised.
+
+        A caller that is cancelled stops waiting; the job runs all the same.
+        """
+        if self._closed:
+            raise Unavailable("The database is closed. The server is starting or stopping: try again.", retry_after=1)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        self._queue.put(Ticket(job, loop, future))
+        return cast("T", await future)
+
+    async def close(self) -> None:
+        """Commit what was accepted, then close the connection."""
+        self._closed = True
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._queue.put(None)
+        while thread.is_alive():
+            await asyncio.sleep(0.001)
+        thread.join()
+
+    def _serve(self, start: Ticket) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:  # noqa: BLE001 - raised again, by start()
+            deliver([Outcome(start, error=error)])
+            return
+        try:
+            deliver([Outcome(start)])
+            while group := self._next_group():
+                self._handle(connection, group)
+        finally:
+            connection.close()
+
+    def _next_group(self) -> list[Ticket]:
+        """Wait for a ticket and take all that wait behind it; an empty group is the end."""
+        group: list[Ticket] = []
+        ticket = self._queue.get()
+        while ticket is not None:
+            group.append(ticket)
+            if len(group) == self._largest_group or self._queue.empty():
+                return group
+            ticket = self._queue.get()
+        if group:
+            self._queue.put(None)
+        return group
+
+    def _handle(self, connection: sqlite3.Connection, group: Sequence[Ticket]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = _run_group(connection, group)
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - each waiting caller gets it
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            outcomes = [Outcome(ticket, error=error) for ticket in group]
+        deliver(outcomes)
+
+
+def _run_group(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[Outcome]:
+    """Run the jobs of a group; whatever a failing one had written is undone.
+
+    Savepoints copy each page they might have to restore, and failures are rare: so the jobs run without, and only
+    where one failed that had written already, everything is undone and run again with a savepoint each.
+    """
+    outcomes: list[Outcome] = []
+    for ticket in group:
+        before = connection.total_changes
+        try:
+            outcomes.append(Outcome(ticket, ticket.job(connection)))
+        except Exception as error:  # noqa: BLE001 - its caller gets it
+            if connection.total_changes != before or not connection.in_transaction:
+                return _run_guarded(connection, group)
+            outcomes.append(Outcome(ticket, error=error))
+    return outcomes
+
+
+def _run_guarded(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[Outcome]:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    outcomes: list[Outcome] = []
+    for ticket in group:
+        connection.execute("SAVEPOINT job")
+        try:
+            outcomes.append(Outcome(ticket, ticket.job(connection)))
+        except Exception as error:  # noqa: BLE001 - its caller gets it
+            connection.execute("ROLLBACK TO job")
+            outcomes.append(Outcome(ticket, error=error))
+        connection.execute("RELEASE job")
+    return outcomes
+
+
+def deliver(outcomes: Sequence[Outcome]) -> None:
+    """Hand outcomes to those who wait, with one call into each event loop."""
+    loops: defaultdict[asyncio.AbstractEventLoop, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        loops[outcome.ticket.loop].append(outcome)
+    for loop, those in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, those)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            continue
+
+
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        future = outcome.ticket.future
+        if future.done():
+            continue
+        if outcome.error is None:
+            future.set_result(outcome.result)
+        else:
+            future.set_exception(outcome.error)
