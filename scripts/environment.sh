@@ -36,10 +36,11 @@ make_venv() {
         return 0
     fi
     python=$(find_python) || no_python
+    rm -rf .venv # one that was left half made, or whose Python is gone
     if has_uv; then
-        uv venv --quiet --clear --python "$python" .venv
+        uv venv --quiet --python "$python" .venv
     else
-        "$python" -m venv --clear .venv
+        "$python" -m venv .venv
     fi
 }
 
