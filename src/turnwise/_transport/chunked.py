@@ -1,0 +1,70 @@
+"""Chunked transfer coding, undone in bulk.
+
+Servers send a streamed event as a chunk of its own, and the standard library reads a chunk with several calls. Here
+all chunks of a received block are taken off at once.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ChunkedBody"]
+
+
+class ChunkedBody:
+    """Takes the framing off a body; a block may begin and end anywhere."""
+
+    def __init__(self) -> None:
+        self.done = False
+        """Whether the body is complete."""
+        self.surplus = b""
+        """What came after the end of the body."""
+        self._tail = b""
+        self._missing = 0  # of the chunk begun, its closing line break included
+        self._trailers = False
+
+    def feed(self, block: bytes) -> bytes:
+        """Return what `block` holds of the body; raise `ValueError` where the framing is broken."""
+        data = self._tail + block if self._tail else block
+        parts: list[bytes] = []
+        position = self._finish_chunk(data, parts) if self._missing else 0
+        while not self._missing and not self._trailers:
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                break
+            size = _size(data[position:end])
+            position = end + 2
+            if not size:
+                self._trailers = True
+                break
+            stop = position + size
+            parts.append(data[position:stop])
+            self._missing = max(0, stop + 2 - len(data))
+            position = stop + 2
+        self._tail = data[position:]
+        if self._trailers:
+            self._read_trailers()
+        return b"".join(parts)
+
+    def _finish_chunk(self, data: bytes, parts: list[bytes]) -> int:
+        taken = min(self._missing, len(data))
+        parts.append(data[: max(0, min(taken, self._missing - 2))])
+        self._missing -= taken
+        return taken
+
+    def _read_trailers(self) -> None:
+        while not self.done:
+            line, found, rest = self._tail.partition(b"\r\n")
+            if not found:
+                return
+            self._tail = rest
+            self.done = not line
+        self.surplus, self._tail = self._tail, b""
+
+
+def _size(line: bytes) -> int:
+    try:
+        size = int(line, 16)
+    except ValueError:
+        size = int(line.partition(b";")[0], 16)
+    if size < 0:
+        raise ValueError("a chunk cannot have a negative size")
+    return size
