@@ -68,7 +68,7 @@ class Once:
     """What a repeat is answered with; `None` while there is no answer that ended by itself."""
 
 
-class AlreadyDone(Exception):  # noqa: N818 - not an error: the work is done
+class AlreadyDone(Exception):
     """The request was seen before: `body` is its hash, `answer` what it was answered with, if it ended by itself."""
 
     def __init__(self, *, body: bytes, answer: bytes | None, message_id: str | None) -> None:
@@ -175,7 +175,7 @@ class Storage(Protocol):
         ...
 
     async def add_secret(self, account_id: str, *, secret_id: str, digest: bytes, hint: str, now: int) -> None:
-        """Store a secret's digest. One that is known for this account already is made valid again; for another: `Conflict`."""
+        """Store a secret's digest; one this account has already is made valid again, one of another is `Conflict`."""
         ...
 
     async def find_account(self, digest: bytes) -> Account | None:
@@ -221,8 +221,9 @@ class Storage(Protocol):
         ...
 
     async def list_conversations(self, account_id: str, query: ConversationQuery) -> Sequence[Conversation]:
-        """Return up to `take` conversations, ordered by (created_at, id), after the cursor; an unknown cursor is `BadRequest`.
+        """Return up to `take` conversations after the cursor, ordered by (created_at, id).
 
+        The cursor is an item's id, also of one that was deleted in the last 24 hours; any other is `BadRequest`.
         The cost follows the page and the matches, never the number of conversations stored.
         """
         ...
@@ -277,7 +278,10 @@ class Storage(Protocol):
         ...
 
     async def list_messages(self, account_id: str, conversation_id: str, query: MessageQuery) -> Sequence[Message]:
-        """Return up to `take` messages after the cursor, in the order they were stored (or the reverse)."""
+        """Return up to `take` messages after the cursor, in the order they were stored (or the reverse).
+
+        The cursor is a message's id, also of one that was deleted in the last 24 hours; any other is `BadRequest`.
+        """
         ...
 
     async def vote_message(
@@ -306,8 +310,10 @@ class Storage(Protocol):
     async def end_turn(
         self, account_id: str, conversation_id: str, exchange: Exchange, *, once: Once | None = None
     ) -> None:
-        """Store what the turn made. With `once`, its key is remembered with its `answer` (it was begun with `begin_turn`).
+        """Store what the turn made.
 
+        With `once`, its key is remembered with its `answer` (it was begun with `begin_turn`); where it has an answer
+        already, `AlreadyDone` is raised and nothing stored.
         A conversation that was deleted meanwhile is `NotFound`.
         """
         ...

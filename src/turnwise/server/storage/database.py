@@ -115,11 +115,11 @@ def _version(connection: sqlite3.Connection) -> str | None:
 
 
 def _upgrade(version: str | None, path: Path) -> None:
-    if version is not None and int(version) > int(SCHEMA_VERSION):
+    if version is not None and not (version.isdecimal() and int(version) < int(SCHEMA_VERSION)):
         raise Unavailable(
             f"{path} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
             "Start the newer Turnwise that wrote it, or name another database."
         )
-    from turnwise.server.storage.migrations import upgrade  # noqa: PLC0415 - Alembic takes 0.3 s to import
+    from turnwise.server.storage.migrations import upgrade
 
     upgrade(path)

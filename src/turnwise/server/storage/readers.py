@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Final, TypeVar, cast
 
@@ -26,13 +27,15 @@ class ReaderPool:
         self._size = threads
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._ended: list[Future[None]] = []
         self._closed = True
 
     def start(self) -> None:
         """Start the threads; they connect when they have something to read."""
+        self._ended = [Future() for _ in range(self._size)]
         self._threads = [
-            threading.Thread(target=self._serve, name=f"turnwise-reader-{number}", daemon=True)
-            for number in range(self._size)
+            threading.Thread(target=self._serve, args=(ended,), name="turnwise-reader", daemon=True)
+            for ended in self._ended
         ]
         for thread in self._threads:
             thread.start()
@@ -52,11 +55,12 @@ class ReaderPool:
         self._closed = True
         for _ in self._threads:
             self._queue.put(None)
-        while any(thread.is_alive() for thread in self._threads):
-            await asyncio.sleep(0.001)
-        self._threads = []
+        threads, self._threads = self._threads, []
+        for thread, ended in zip(threads, self._ended, strict=True):
+            await asyncio.shield(asyncio.wrap_future(ended))
+            thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, ended: Future[None]) -> None:
         connection: sqlite3.Connection | None = None
         try:
             while ticket := self._queue.get():
@@ -69,3 +73,4 @@ class ReaderPool:
         finally:
             if connection is not None:
                 connection.close()
+            ended.set_result(None)

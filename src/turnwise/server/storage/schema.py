@@ -9,7 +9,7 @@ Four ideas carry the cost of the hot paths:
   (conversation, sequence): the last page of the longest conversation is as near as that of the shortest.
 - What changes with every message (`updated_at`, `last_sequence`) lies in a short row; long texts lie beside it.
 - Everything a list filters by is a term, in one inverted index that is clustered in the list's own order.
-- What was deleted leaves a row in `removed_*`: it marks what is still to be purged, and a cursor that names it works on.
+- What was deleted leaves a row in `removed_*`: what is still to be purged, and where a cursor that names it stood.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def sqlite_schema() -> str:
         "\tversion_num VARCHAR(32) NOT NULL, \n"
         "\tCONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)\n)"
     )
-    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{SCHEMA_VERSION}')")
+    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{SCHEMA_VERSION}')")  # noqa: S608 - our own constant
     lines = (line.rstrip() for statement in statements for line in f"{statement.strip()};\n".splitlines())
     return (
         "-- Written by `python -m turnwise.server.storage.schema`; change schema.py instead.\n\n"

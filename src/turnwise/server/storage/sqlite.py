@@ -1,9 +1,11 @@
+# ruff: noqa: D102 - the port, base.py, says what each method promises
 """Storage in an SQLite file: one thread that commits in groups, and a few that read beside it."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -103,7 +105,9 @@ class SqliteStorage:
         return await self._read(accounts.accounts)
 
     async def add_secret(self, account_id: str, *, secret_id: str, digest: bytes, hint: str, now: int) -> None:
-        await self._write(lambda db: accounts.add_secret(db, account_id, secret_id, digest, hint, now))
+        await self._write(
+            lambda db: accounts.add_secret(db, account_id, secret_id=secret_id, digest=digest, hint=hint, now=now)
+        )
 
     async def find_account(self, digest: bytes) -> Account | None:
         return await self._read(lambda db: accounts.find_account(db, digest))
@@ -266,7 +270,7 @@ class SqliteStorage:
         gone = 0
         while gone < limit:
             batch = min(PURGE_AT_ONCE, limit - gone)
-            removed = await self._write(lambda db, batch=batch: upkeep.purge(db, now=now, limit=batch))
+            removed = await self._write(partial(upkeep.purge, now=now, limit=batch))
             gone += removed
             if removed < batch:
                 break

@@ -12,6 +12,8 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, TypeVar, cast
@@ -59,16 +61,16 @@ class GroupWriter:
         self._largest_group = largest_group
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ended: Future[None] = Future()
         self._closed = True
 
     async def start(self) -> None:
         """Start the thread, and connect in it; raises what `connect` raised."""
-        loop = asyncio.get_running_loop()
-        connected: asyncio.Future[object] = loop.create_future()
-        ticket = Ticket(job=lambda connection: None, loop=loop, future=connected)
-        self._thread = threading.Thread(target=self._serve, args=(ticket,), name="turnwise-writer", daemon=True)
+        connected: Future[None] = Future()
+        self._ended = Future()
+        self._thread = threading.Thread(target=self._serve, args=(connected,), name="turnwise-writer", daemon=True)
         self._thread.start()
-        await connected
+        await asyncio.shield(asyncio.wrap_future(connected))
         self._closed = False
 
     async def run(self, job: Job[T]) -> T:
@@ -87,25 +89,23 @@ class GroupWriter:
         """Commit what was accepted, then close the connection."""
         self._closed = True
         thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._queue.put(None)
-        while thread.is_alive():
-            await asyncio.sleep(0.001)
-        thread.join()
+        if thread is not None:
+            self._queue.put(None)
+            await asyncio.shield(asyncio.wrap_future(self._ended))
+            thread.join()
 
-    def _serve(self, start: Ticket) -> None:
+    def _serve(self, connected: Future[None]) -> None:
         try:
             connection = self._connect()
         except BaseException as error:  # noqa: BLE001 - raised again, by start()
-            deliver([Outcome(start, error=error)])
-            return
-        try:
-            deliver([Outcome(start)])
-            while group := self._next_group():
-                self._handle(connection, group)
+            connected.set_exception(error)
+        else:
+            connected.set_result(None)
+            with closing(connection):
+                while group := self._next_group():
+                    self._handle(connection, group)
         finally:
-            connection.close()
+            self._ended.set_result(None)
 
     def _next_group(self) -> list[Ticket]:
         """Wait for a ticket and take all that wait behind it; an empty group is the end."""

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
 """Accounts, secrets and settings."""
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def accounts(db: sqlite3.Connection) -> list[Account]:
     return [_account(row) for row in run(db, SQL["accounts"])]
 
 
-def add_secret(db: sqlite3.Connection, account_id: str, secret_id: str, digest: bytes, hint: str, now: int) -> None:
+def add_secret(db: sqlite3.Connection, account_id: str, *, secret_id: str, digest: bytes, hint: str, now: int) -> None:
     if run(db, SQL["account_exists"], account_id).fetchone() is None:
         raise NotFound(f"There is no account {account_id!r}. Make it before its secrets.")
     if run(db, SQL["add_secret"], secret_id, account_id, digest, hint, now).fetchone() is None:

@@ -1,9 +1,9 @@
+# ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
 """Conversations."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Final, NoReturn, cast
 
 from msgspec.structs import replace
@@ -43,9 +43,12 @@ _CHANGEABLE: Final = frozenset(Conversation.__struct_fields__) - _FIXED
 
 def owned(db: sqlite3.Connection, account_id: str, conversation_id: str, now: int) -> int:
     """Return the key of a conversation that exists and belongs to the account."""
-    row = run(db, SQL["owner"], conversation_id).fetchone()
-    _check(conversation_id, account_id, None if row is None else row[1:], now)
-    return cast("int", row[0])
+    row = cast("Row | None", run(db, SQL["owner"], conversation_id).fetchone())
+    if row is None:
+        raise missing("conversation", conversation_id)
+    key, account, expires_at = row
+    _check(conversation_id, account_id, (account, expires_at), now)
+    return cast("int", key)
 
 
 def fetch_conversation(
@@ -140,10 +143,8 @@ def _refuse(db: sqlite3.Connection, account_id: str, conversation_id: str, now: 
     raise AssertionError(f"{conversation_id!r} was refused, and exists")
 
 
-def _check(conversation_id: str, account_id: str, owner: Sequence[Value] | None, now: int) -> None:
+def _check(conversation_id: str, account_id: str, owner: tuple[Value, Value], now: int) -> None:
     """Raise unless `owner` (account, expiry) is that account and the conversation has not expired."""
-    if owner is None:
-        raise missing("conversation", conversation_id)
     account, expires_at = owner
     if expires_at is not None and cast("int", expires_at) <= now:
         raise missing("conversation", conversation_id)

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
 """Idempotency keys: a request that is known changes nothing."""
 
 from __future__ import annotations

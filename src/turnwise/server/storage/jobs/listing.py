@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
 """Pages of conversations: by account, or by the rarest of the terms that are asked for."""
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def list_conversations(
     if not asked:
         rows = run(db, SQL[f"list_{query.order}"], account_id, *place, now, query.take).fetchall()
     else:
-        rows = _filtered(db, account_id, query, asked, place, now)
+        rows = _filtered(db, account_id, query, asked, place=place, now=now)
     return [to_conversation(row) for row in rows]
 
 
@@ -55,6 +56,7 @@ def _filtered(
     account_id: str,
     query: ConversationQuery,
     asked: list[Condition],
+    *,
     place: Place,
     now: int,
 ) -> list[Row]:

@@ -1,3 +1,4 @@
+# ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
 """Messages, turns, votes and usage."""
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def add_messages(
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
-    _append(db, account_id, conversation_id, messages, used, now)
+    _append(db, account_id, conversation_id, messages, used=used, now=now)
 
 
 def begin_turn(
@@ -100,7 +101,7 @@ def begin_turn(
     if once is not None:
         remember_once(db, account_id, once, None if message is None else message.id)
     if message is not None:
-        _append(db, account_id, conversation_id, [message], (), now)
+        _append(db, account_id, conversation_id, [message], used=(), now=now)
     key, conversation = fetch_conversation(db, account_id, conversation_id, now)
     rows = run(db, SQL["list_desc"], key, _FIRST["desc"], recent).fetchall()
     return TurnStart(conversation=conversation, history=[to_message(row) for row in reversed(rows)])
@@ -118,7 +119,7 @@ def end_turn(
 ) -> None:
     if once is not None:
         answer_once(db, account_id, once)
-    _append(db, account_id, conversation_id, messages, used, now)
+    _append(db, account_id, conversation_id, messages, used=used, now=now)
 
 
 def fetch_message(db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
@@ -215,6 +216,7 @@ def _append(
     account_id: str,
     conversation_id: str,
     messages: Sequence[Message],
+    *,
     used: Sequence[UsedTokens],
     now: int,
 ) -> None:

@@ -18,6 +18,8 @@ from turnwise.types.conversation import Conversation
 
 __all__ = ["Condition", "Terms", "conditions", "terms"]
 
+Scalar = str | bool | int | float
+
 Terms = dict[tuple[str, str], int]
 """Kinds, by name and value."""
 
@@ -71,11 +73,11 @@ def _leaves(path: str, value: object) -> Iterator[tuple[str, str, int]]:
     if isinstance(value, Mapping):
         for key, inner in cast("Mapping[str, object]", value).items():
             yield from _leaves(f"{path}.{key}", inner)
-    elif isinstance(value, str | bool | int | float):
+    elif isinstance(value, Scalar):
         yield path, *_written(value)
 
 
-def _written(value: str | bool | float) -> tuple[str, int]:
+def _written(value: Scalar) -> tuple[str, int]:
     """Return a value as text, numbers as JSON writes them (5.0 as 5), with its kind."""
     match value:
         case str():
