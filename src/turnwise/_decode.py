@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from types import NoneType
 from typing import TypeVar, cast
 
 import msgspec
 
-from turnwise._call import Answer
 from turnwise._errors import STATUS_OF_CODE, APIError, DecodeError, error_class
-from turnwise._transport.base import TransportResponse, WireRequest
+from turnwise._transport.base import AsyncTransportResponse, TransportResponse, WireRequest
 from turnwise.types._base import ResponseInfo, Result, keep
 
 __all__ = ["Page", "Reply", "api_error", "decode_page", "decode_result", "decoder_of", "disguised_error", "is_stream"]
@@ -66,10 +64,6 @@ def decode_result(kind: type[T], reply: Reply) -> T:
     error = disguised_error(reply)
     if error is not None:
         raise error
-    if kind is NoneType:
-        return cast("T", None)
-    if kind is Answer:
-        return cast("T", Answer(reply.body, reply.info))
     result = _decoded(kind, reply.body, reply)
     if isinstance(result, Result):
         keep(result, reply.body, reply.info)
@@ -166,7 +160,7 @@ def _error_of(status: int, message: str, code: str, reply: Reply) -> APIError:
     )
 
 
-def is_stream(response: TransportResponse) -> bool:
+def is_stream(response: TransportResponse | AsyncTransportResponse) -> bool:
     """Return whether an answer to a streamed request is a stream; an error, or one in disguise, is not."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     return 200 <= response.status < 300 and kind != "application/json"

@@ -116,15 +116,15 @@ class ClientOptions:
     @classmethod
     def of(cls, **given: Unpack[OptionChanges]) -> Self:
         """Return options from a constructor's arguments, the environment filling in secret and base URL."""
-        environment = OptionChanges(
-            secret=os.environ.get("TURNWISE_SECRET") or os.environ.get("CHATBOTKIT_API_SECRET"),
-            base_url=os.environ.get("TURNWISE_BASE_URL"),
-        )
-        return cls().extend(**{**environment, **_given(given)})
+        if given.get("secret") is None:
+            given["secret"] = os.environ.get("TURNWISE_SECRET") or os.environ.get("CHATBOTKIT_API_SECRET")
+        if given.get("base_url") is None:
+            given["base_url"] = os.environ.get("TURNWISE_BASE_URL")
+        return cls().extend(**given)
 
     def extend(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return a copy with `changes`; `endpoints` and `headers` are merged key by key."""
-        values = cast("dict[str, object]", dict(changes))
+        values: dict[str, object] = dict(changes)
         host, protocol = values.pop("host", None), values.pop("protocol", None)
         _refuse_unknown(values)
         base_url = values.get("base_url") or self.base_url
@@ -159,12 +159,6 @@ class ClientOptions:
         """The headers of a request that leaves for somebody else."""
         private = ("authorization", "x-runas-user-id", "x-runas-child-user-email")
         return {name: value for name, value in self.common_headers.items() if name not in private}
-
-
-def _given(arguments: OptionChanges) -> OptionChanges:
-    """Leave out secret and base URL where they are not given, so that the environment shows through."""
-    silent = {name for name in ("secret", "base_url") if arguments.get(name) is None}
-    return cast("OptionChanges", {name: value for name, value in arguments.items() if name not in silent})
 
 
 def _refuse_unknown(values: Mapping[str, object]) -> None:
@@ -230,7 +224,7 @@ def _limits(timeout: float | Timeout | None | Omit, *, patient: bool) -> Timeout
     if timeout is None:
         return NO_LIMITS
     if not isinstance(timeout, Timeout):
-        timeout = Timeout(idle=None, total=cast("float", timeout))
+        timeout = Timeout(idle=None, total=timeout)
     if any(limit is not None and not limit > 0 for limit in (timeout.connect, timeout.idle, timeout.total)):
         raise ValueError("a time limit must be more than 0 seconds: use None for no limit")
     return timeout

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from turnwise._call import Call, Exchange, PageCall, StreamCall
 from turnwise._decode import Reply, api_error, decode_result, disguised_error, is_stream
 from turnwise._errors import TurnwiseError
 from turnwise._log import ExchangeLog, configure, enabled
-from turnwise._options import ClientOptions, OptionChanges, build, policy_of, timeout_of
+from turnwise._options import ClientOptions, build, policy_of, timeout_of
 from turnwise._pagination import AsyncPage, Leaf, Page, exchange_of
 from turnwise._raw import RawResponse
 from turnwise._retry import Sleep, adrive, drive
 from turnwise._streaming import AsyncStream, Stream, not_a_stream
 from turnwise._transport import async_transport, transport
 from turnwise._transport.base import AsyncTransport, AsyncTransportResponse, Transport, TransportResponse
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 __all__ = ["AsyncRunner", "SyncRunner"]
 
@@ -70,6 +67,14 @@ class Attempt:
         return reply
 
 
+def raw_response(reply: Reply) -> RawResponse:
+    """Return an answer as it came, or raise the error that it is in disguise."""
+    error = disguised_error(reply)
+    if error is not None:
+        raise error
+    return RawResponse(reply.info, reply.body)
+
+
 def _refuse(reply: Reply) -> TurnwiseError:
     return disguised_error(reply) or not_a_stream(reply)
 
@@ -82,9 +87,10 @@ class SyncRunner:
         self.options = options
         self.transport = over if over is not None else transport(options.http_client)
 
-    def with_options(self, **changes: Unpack[OptionChanges]) -> SyncRunner:
-        """Return a runner with other options, which shares the connections unless it is given others."""
-        return SyncRunner(self.options.extend(**changes), None if changes.get("http_client") else self.transport)
+    def with_options(self, options: ClientOptions) -> SyncRunner:
+        """Return a runner with other options, which shares the connections unless the options bring others."""
+        shared = options.http_client is self.options.http_client
+        return SyncRunner(options, self.transport if shared else None)
 
     def run(self, call: Call[T]) -> T:
         """Perform `call` and return its result."""
@@ -100,11 +106,7 @@ class SyncRunner:
 
     def fetch_raw(self, exchange: Exchange) -> RawResponse:
         """Perform `exchange` and return its answer as it came, unless it is an error."""
-        reply = self._fetch(exchange)
-        error = disguised_error(reply)
-        if error is not None:
-            raise error
-        return RawResponse(reply.info, reply.body)
+        return raw_response(self._fetch(exchange))
 
     def close(self) -> None:
         """Close the connections, unless they are those of an `http_client` that was given."""
@@ -158,9 +160,10 @@ class AsyncRunner:
         self.options = options
         self.transport = over if over is not None else async_transport(options.http_client)
 
-    def with_options(self, **changes: Unpack[OptionChanges]) -> AsyncRunner:
-        """Return a runner with other options, which shares the connections unless it is given others."""
-        return AsyncRunner(self.options.extend(**changes), None if changes.get("http_client") else self.transport)
+    def with_options(self, options: ClientOptions) -> AsyncRunner:
+        """Return a runner with other options, which shares the connections unless the options bring others."""
+        shared = options.http_client is self.options.http_client
+        return AsyncRunner(options, self.transport if shared else None)
 
     async def run(self, call: Call[T]) -> T:
         """Perform `call` and return its result."""
@@ -176,13 +179,9 @@ class AsyncRunner:
 
     async def fetch_raw(self, exchange: Exchange) -> RawResponse:
         """Perform `exchange` and return its answer as it came, unless it is an error."""
-        reply = await self._fetch(exchange)
-        error = disguised_error(reply)
-        if error is not None:
-            raise error
-        return RawResponse(reply.info, reply.body)
+        return raw_response(await self._fetch(exchange))
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the connections of this loop, unless they are those of an `http_client` that was given."""
         if self.options.http_client is None:
             await self.transport.aclose()

@@ -6,7 +6,7 @@ What a stream means is worked out once, in `Transcript`, from blocks of bytes an
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -172,7 +172,6 @@ class Transcript(Generic[T, R]):
             self._tokens.clear()
 
     def _failed(self, event: Event, message: str, code: str | None) -> StreamError:
-        headers = self._info.headers if self._info is not None else {}
         return StreamError(
             message,
             status=STATUS_OF_CODE.get(code or "", 500),
@@ -180,7 +179,7 @@ class Transcript(Generic[T, R]):
             text=self.text,
             request_id=self.request_id,
             body=kept_source(event) or b"",
-            headers=headers,
+            headers=self._info.headers if self._info is not None else None,
         )
 
 
@@ -213,7 +212,7 @@ class Stream(Transcript[T, R]):
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Generator[T, None, None]:
+    def __iter__(self) -> Iterator[T]:
         return self._events
 
     def __next__(self) -> T:
@@ -284,7 +283,7 @@ class AsyncStream(Transcript[T, R]):
     ) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> AsyncGenerator[T, None]:
+    def __aiter__(self) -> AsyncIterator[T]:
         return self._events
 
     async def __anext__(self) -> T:

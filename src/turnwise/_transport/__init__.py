@@ -25,7 +25,8 @@ def transport(http_client: object) -> Transport:
     if http_client is None or isinstance(http_client, urllib3.PoolManager):
         return Urllib3Transport(http_client)
     raise TypeError(
-        f"http_client is a {type(http_client).__name__}: a synchronous client takes a urllib3.PoolManager or a Transport"
+        f"http_client is a {type(http_client).__name__}: "
+        "a synchronous client takes a urllib3.PoolManager or a Transport"
     )
 
 

@@ -17,7 +17,7 @@ __all__ = ["AsyncTransport", "AsyncTransportResponse", "Transport", "TransportRe
 
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it travels. (A Struct, because one is made for every call.)"""
+    """A request as it travels: a Struct, because one is made for every call."""
 
     method: str
     origin: str
