@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypedDict, TypeVar
 
-from turnwise.types._base import Request, ResponseInfo
+from turnwise.types._base import Request
 
 __all__ = [
-    "Answer",
     "Call",
     "CallOptions",
     "Exchange",
@@ -54,14 +53,6 @@ class CallOptions(TypedDict, total=False):
     """Query parameters beside the call's own; they win."""
     extra_body: Mapping[str, object]
     """Body fields beside the call's own, by their wire names; they win."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer's bytes, not decoded, with its status and headers. A `Call` whose `result` is this type gets one."""
-
-    data: bytes
-    response: ResponseInfo
 
 
 @dataclass(frozen=True, kw_only=True)

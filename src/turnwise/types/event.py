@@ -26,6 +26,7 @@ from turnwise.types.usage import ModelUsage, Usage
 __all__ = [
     "Abort",
     "AbortEvent",
+    "AnyEvent",
     "CompleteBeginEvent",
     "CompleteEndEvent",
     "CompleteEvent",
@@ -233,3 +234,5 @@ ReceiveEvent = CommonEvent | ResultEvent[ReceiveResult]
 SendEvent = CommonEvent | ResultEvent[SendResult]
 ConversationItemEvent = ItemEvent[Conversation] | ErrorEvent | PingEvent | NopEvent
 MessageItemEvent = ItemEvent[Message] | ErrorEvent | PingEvent | NopEvent
+AnyEvent = CommonEvent | ResultEvent[object] | ItemEvent[object]
+"""The events of an operation that has no union of its own here."""

@@ -1,0 +1,494 @@
+"""Conversations: what is stored of them, and the exchanges with a bot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Unpack
+
+from turnwise._bind import (
+    async_,
+    async_either,
+    async_either_stream,
+    async_stream,
+    sync,
+    sync_either,
+    sync_either_stream,
+    sync_stream,
+)
+from turnwise._call import Call, CallOptions, StreamableCall, StreamablePages
+from turnwise._params import (
+    AttachmentParam,
+    ContactParam,
+    EntityParam,
+    ExtensionsParam,
+    FunctionParam,
+    IdsParam,
+    LimitsParam,
+    MessageParam,
+    MetaParam,
+    ModelParam,
+    MomentParam,
+    joined,
+    message_inputs,
+    model_text,
+    moment_text,
+    one,
+    some,
+)
+from turnwise._resource import AsyncResource, Resource, over
+from turnwise.resources.message import AsyncMessageClient, MessageClient
+from turnwise.resources.session import AsyncSessionClient, SessionClient
+from turnwise.types._base import OMIT, Milliseconds, Omit
+from turnwise.types.conversation import (
+    CompleteResult,
+    Conversation,
+    ConversationCompleteRequest,
+    ConversationCompleteStatelessRequest,
+    ConversationCreateRequest,
+    ConversationCreateResult,
+    ConversationId,
+    ConversationReceiveRequest,
+    ConversationSendRequest,
+    ConversationUpdateRequest,
+    EmptyRequest,
+    Order,
+    ReceiveResult,
+    SendResult,
+    StatelessCompleteResult,
+)
+from turnwise.types.event import (
+    CompleteEvent,
+    ConversationItemEvent,
+    ReceiveEvent,
+    SendEvent,
+    StatelessCompleteEvent,
+)
+from turnwise.types.message import DownvoteRequest, UpvoteRequest
+from turnwise.types.usage import ConversationUsage
+
+__all__ = ["AsyncConversationClient", "ConversationClient"]
+
+_ALL = "/api/v1/conversation"
+_ONE = _ALL + "/{conversationId}"
+
+
+def list_conversations(
+    cursor: str | None = None,
+    *,
+    order: Order | None | Omit = OMIT,
+    take: int | None | Omit = OMIT,
+    meta: MetaParam | None | Omit = OMIT,
+    bot_id: IdsParam | None | Omit = OMIT,
+    contact_id: IdsParam | None | Omit = OMIT,
+    task_id: IdsParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamablePages[Conversation, ConversationItemEvent]:
+    """List conversations, newest first unless `order` is `asc`.
+
+    A page holds `take` conversations, 100 unless given and at most; iterating over it goes on through all further
+    pages. `cursor` is the last page's `cursor`: the list goes on after it. Streamed, `take` bounds the whole.
+    `meta` finds the conversations whose metadata has these values, all of them; of several ids any may match.
+    """
+    return StreamablePages(
+        method="GET",
+        path=f"{_ALL}/list",
+        query={
+            "order": order,
+            "take": take,
+            "meta": meta,
+            "botId": joined(bot_id),
+            "contactId": joined(contact_id),
+            "taskId": joined(task_id),
+        },
+        cursor=cursor,
+        options=options,
+        item=Conversation,
+        events=ConversationItemEvent,
+    )
+
+
+def export_conversations(
+    cursor: str | None = None,
+    *,
+    order: Order | None | Omit = OMIT,
+    take: int | None | Omit = OMIT,
+    meta: MetaParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamablePages[Conversation, ConversationItemEvent]:
+    """Export conversations: pages as in `list`; `export_stream` has the server walk them."""
+    return StreamablePages(
+        method="GET",
+        path=f"{_ALL}/export",
+        query={"order": order, "take": take, "meta": meta},
+        cursor=cursor,
+        options=options,
+        item=Conversation,
+        events=ConversationItemEvent,
+    )
+
+
+def fetch_conversation(conversation_id: str, /, **options: Unpack[CallOptions]) -> Call[Conversation]:
+    """Fetch a conversation."""
+    return Call(method="GET", path=f"{_ONE}/fetch", ids=(conversation_id,), options=options, result=Conversation)
+
+
+def create_conversation(
+    *,
+    name: str | None | Omit = OMIT,
+    description: str | None | Omit = OMIT,
+    meta: MetaParam | None | Omit = OMIT,
+    bot_id: str | None | Omit = OMIT,
+    model: ModelParam | None | Omit = OMIT,
+    backstory: str | None | Omit = OMIT,
+    dataset_id: str | None | Omit = OMIT,
+    skillset_id: str | None | Omit = OMIT,
+    privacy: bool | None | Omit = OMIT,
+    moderation: bool | None | Omit = OMIT,
+    contact_id: str | None | Omit = OMIT,
+    task_id: str | None | Omit = OMIT,
+    space_id: str | None | Omit = OMIT,
+    expires_at: Milliseconds | None | Omit = OMIT,
+    messages: Sequence[MessageParam] | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> Call[ConversationCreateResult]:
+    """Create a conversation, with the bot `bot_id` names or with one described here, and the messages it begins with.
+
+    `model` is a name, with or without settings, or a `Model`. `meta` is open; its keys do not start with `_`. The
+    conversation is deleted after `expires_at`, in milliseconds since 1970.
+    """
+    return Call(
+        method="POST",
+        path=f"{_ALL}/create",
+        body=ConversationCreateRequest(
+            name=name,
+            description=description,
+            meta=one(meta),
+            bot_id=bot_id,
+            model=model_text(model),
+            backstory=backstory,
+            dataset_id=dataset_id,
+            skillset_id=skillset_id,
+            privacy=privacy,
+            moderation=moderation,
+            contact_id=contact_id,
+            task_id=task_id,
+            space_id=space_id,
+            expires_at=expires_at,
+            messages=message_inputs(messages),
+        ),
+        options=options,
+        result=ConversationCreateResult,
+    )
+
+
+def update_conversation(
+    conversation_id: str,
+    /,
+    *,
+    name: str | None | Omit = OMIT,
+    description: str | None | Omit = OMIT,
+    meta: MetaParam | None | Omit = OMIT,
+    bot_id: str | None | Omit = OMIT,
+    model: ModelParam | None | Omit = OMIT,
+    backstory: str | None | Omit = OMIT,
+    dataset_id: str | None | Omit = OMIT,
+    skillset_id: str | None | Omit = OMIT,
+    privacy: bool | None | Omit = OMIT,
+    moderation: bool | None | Omit = OMIT,
+    contact_id: str | None | Omit = OMIT,
+    task_id: str | None | Omit = OMIT,
+    space_id: str | None | Omit = OMIT,
+    expires_at: Milliseconds | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> Call[ConversationId]:
+    """Change what is given and nothing else.
+
+    `meta` is merged key by key, and a key that is `None` is removed; `expires_at=None` keeps the conversation for good.
+    """
+    return Call(
+        method="POST",
+        path=f"{_ONE}/update",
+        ids=(conversation_id,),
+        body=ConversationUpdateRequest(
+            name=name,
+            description=description,
+            meta=one(meta),
+            bot_id=bot_id,
+            model=model_text(model),
+            backstory=backstory,
+            dataset_id=dataset_id,
+            skillset_id=skillset_id,
+            privacy=privacy,
+            moderation=moderation,
+            contact_id=contact_id,
+            task_id=task_id,
+            space_id=space_id,
+            expires_at=expires_at,
+        ),
+        options=options,
+        result=ConversationId,
+    )
+
+
+def delete_conversation(conversation_id: str, /, **options: Unpack[CallOptions]) -> Call[ConversationId]:
+    """Delete a conversation with its messages; its session tokens end."""
+    return Call(
+        method="POST",
+        path=f"{_ONE}/delete",
+        ids=(conversation_id,),
+        body=EmptyRequest(),
+        options=options,
+        result=ConversationId,
+    )
+
+
+def complete_stateless(
+    conversation_id: None,  # noqa: ARG001 - tells this form from the other
+    /,
+    *,
+    messages: Sequence[MessageParam],
+    bot_id: str | None | Omit = OMIT,
+    model: ModelParam | None | Omit = OMIT,
+    backstory: str | None | Omit = OMIT,
+    dataset_id: str | None | Omit = OMIT,
+    skillset_id: str | None | Omit = OMIT,
+    privacy: bool | None | Omit = OMIT,
+    moderation: bool | None | Omit = OMIT,
+    attachments: Sequence[AttachmentParam] | None | Omit = OMIT,
+    contact_id: ContactParam | None | Omit = OMIT,
+    functions: Sequence[FunctionParam] | None | Omit = OMIT,
+    extensions: ExtensionsParam | None | Omit = OMIT,
+    limits: LimitsParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamableCall[StatelessCompleteResult, StatelessCompleteEvent]:
+    """With `None` for an id: reply to `messages`, at least one, and store nothing."""
+    return StreamableCall(
+        method="POST",
+        path=f"{_ALL}/complete",
+        body=ConversationCompleteStatelessRequest(
+            messages=message_inputs(messages),
+            bot_id=bot_id,
+            model=model_text(model),
+            backstory=backstory,
+            dataset_id=dataset_id,
+            skillset_id=skillset_id,
+            privacy=privacy,
+            moderation=moderation,
+            attachments=some(attachments),
+            contact_id=one(contact_id),
+            functions=some(functions),
+            extensions=one(extensions),
+            limits=one(limits),
+        ),
+        options=options,
+        patient=True,
+        result=StatelessCompleteResult,
+        events=StatelessCompleteEvent,
+    )
+
+
+def complete_conversation(
+    conversation_id: str,
+    /,
+    *,
+    text: str | None | Omit = OMIT,
+    entities: Sequence[EntityParam] | None | Omit = OMIT,
+    functions: Sequence[FunctionParam] | None | Omit = OMIT,
+    extensions: ExtensionsParam | None | Omit = OMIT,
+    limits: LimitsParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamableCall[CompleteResult, CompleteEvent]:
+    """With a conversation's id: store the user's message `text`, make the bot's reply and store that.
+
+    Without `text` the bot goes on from what is stored. `functions` are what the model may call; where the result's
+    `end.reason` is `activity`, it called one that the caller has to answer. `limits` bound the bot's work, each at
+    least 1. While an awaited completion is silent it waits for up to 600 seconds.
+    """
+    return StreamableCall(
+        method="POST",
+        path=f"{_ONE}/complete",
+        ids=(conversation_id,),
+        body=ConversationCompleteRequest(
+            text=text,
+            entities=some(entities),
+            functions=some(functions),
+            extensions=one(extensions),
+            limits=one(limits),
+        ),
+        options=options,
+        patient=True,
+        result=CompleteResult,
+        events=CompleteEvent,
+    )
+
+
+def send_message(
+    conversation_id: str,
+    /,
+    *,
+    text: str,
+    entities: Sequence[EntityParam] | None | Omit = OMIT,
+    functions: Sequence[FunctionParam] | None | Omit = OMIT,
+    extensions: ExtensionsParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamableCall[SendResult, SendEvent]:
+    """Store a message of the user's; no reply is made.
+
+    `text` has at least one character that is no space. `entities` are those that earlier answers brought, so that the
+    same value gets the same replacement.
+    """
+    return StreamableCall(
+        method="POST",
+        path=f"{_ONE}/send",
+        ids=(conversation_id,),
+        body=ConversationSendRequest(
+            text=text, entities=some(entities), functions=some(functions), extensions=one(extensions)
+        ),
+        options=options,
+        result=SendResult,
+        events=SendEvent,
+    )
+
+
+def receive_message(
+    conversation_id: str,
+    /,
+    *,
+    functions: Sequence[FunctionParam] | None | Omit = OMIT,
+    extensions: ExtensionsParam | None | Omit = OMIT,
+    limits: LimitsParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> StreamableCall[ReceiveResult, ReceiveEvent]:
+    """Make the bot's reply to what is stored, and store it; the arguments are those of `complete`."""
+    return StreamableCall(
+        method="POST",
+        path=f"{_ONE}/receive",
+        ids=(conversation_id,),
+        body=ConversationReceiveRequest(functions=some(functions), extensions=one(extensions), limits=one(limits)),
+        options=options,
+        patient=True,
+        result=ReceiveResult,
+        events=ReceiveEvent,
+    )
+
+
+def upvote_conversation(
+    conversation_id: str,
+    /,
+    *,
+    value: int | None | Omit = OMIT,
+    reason: str | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> Call[ConversationId]:
+    """Vote for a conversation: `value` from 1 to 100, 100 unless given. A repeated vote changes nothing."""
+    return Call(
+        method="POST",
+        path=f"{_ONE}/upvote",
+        ids=(conversation_id,),
+        body=UpvoteRequest(value=value, reason=reason),
+        options=options,
+        result=ConversationId,
+    )
+
+
+def downvote_conversation(
+    conversation_id: str,
+    /,
+    *,
+    value: int | None | Omit = OMIT,
+    reason: str | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> Call[ConversationId]:
+    """Vote against a conversation: `value` from -100 to -1, -100 unless given. A repeated vote changes nothing."""
+    return Call(
+        method="POST",
+        path=f"{_ONE}/downvote",
+        ids=(conversation_id,),
+        body=DownvoteRequest(value=value, reason=reason),
+        options=options,
+        result=ConversationId,
+    )
+
+
+def fetch_usage(
+    conversation_id: str,
+    /,
+    *,
+    from_: MomentParam | None | Omit = OMIT,
+    to: MomentParam | None | Omit = OMIT,
+    **options: Unpack[CallOptions],
+) -> Call[ConversationUsage]:
+    """Sum tokens and messages between two moments, at most 90 days back."""
+    return Call(
+        method="GET",
+        path=f"{_ONE}/usage/fetch",
+        ids=(conversation_id,),
+        query={"from": moment_text(from_), "to": moment_text(to)},
+        options=options,
+        result=ConversationUsage,
+    )
+
+
+class ConversationClient(Resource):
+    """Conversations, and the exchanges with a bot."""
+
+    list = sync(list_conversations)
+    list_stream = sync_stream(list_conversations)
+    fetch = sync(fetch_conversation)
+    create = sync(create_conversation)
+    update = sync(update_conversation)
+    delete = sync(delete_conversation)
+    complete = sync_either(complete_stateless, complete_conversation)
+    complete_stream = sync_either_stream(complete_stateless, complete_conversation)
+    send = sync(send_message)
+    send_stream = sync_stream(send_message)
+    receive = sync(receive_message)
+    receive_stream = sync_stream(receive_message)
+    upvote = sync(upvote_conversation)
+    downvote = sync(downvote_conversation)
+    usage = sync(fetch_usage)
+    export = sync(export_conversations)
+    export_stream = sync_stream(export_conversations)
+
+    @cached_property
+    def message(self) -> MessageClient:
+        """The messages of conversations, over the same connections."""
+        return over(MessageClient, self._runner)
+
+    @cached_property
+    def session(self) -> SessionClient:
+        """Tokens for browsers, over the same connections."""
+        return over(SessionClient, self._runner)
+
+
+class AsyncConversationClient(AsyncResource):
+    """Conversations, and the exchanges with a bot; every method is awaited, iterated over or entered."""
+
+    list = async_(list_conversations)
+    list_stream = async_stream(list_conversations)
+    fetch = async_(fetch_conversation)
+    create = async_(create_conversation)
+    update = async_(update_conversation)
+    delete = async_(delete_conversation)
+    complete = async_either(complete_stateless, complete_conversation)
+    complete_stream = async_either_stream(complete_stateless, complete_conversation)
+    send = async_(send_message)
+    send_stream = async_stream(send_message)
+    receive = async_(receive_message)
+    receive_stream = async_stream(receive_message)
+    upvote = async_(upvote_conversation)
+    downvote = async_(downvote_conversation)
+    usage = async_(fetch_usage)
+    export = async_(export_conversations)
+    export_stream = async_stream(export_conversations)
+
+    @cached_property
+    def message(self) -> AsyncMessageClient:
+        """The messages of conversations, over the same connections."""
+        return over(AsyncMessageClient, self._runner)
+
+    @cached_property
+    def session(self) -> AsyncSessionClient:
+        """Tokens for browsers, over the same connections."""
+        return over(AsyncSessionClient, self._runner)
