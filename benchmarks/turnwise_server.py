@@ -1,0 +1,47 @@
+"""`turnwise serve`, as a person would start it, on a database of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Self
+
+from benchmarks.processes import Process, free_port, wait_for_http
+
+__all__ = ["HEADERS", "SECRET", "TurnwiseServer"]
+
+SECRET = "tw_benchmark_0123456789abcdefghijklmnopqrstuvwxyz"
+HEADERS = {"Authorization": f"Bearer {SECRET}", "User-Agent": "turnwise-benchmark"}
+
+
+class TurnwiseServer(Process):
+    """One server process. Its log goes to a file beside the database: it is written, as in production."""
+
+    def __init__(self, folder: Path, *, upstream: str | None = None) -> None:
+        self.port = free_port()
+        environment = {
+            "TURNWISE_SECRET": SECRET,
+            "TURNWISE_DATABASE_URL": f"sqlite:///{folder / 'turnwise.db'}",
+        }
+        if upstream is not None:
+            environment["TURNWISE_OPENAI_BASE_URL"] = f"{upstream}/v1"
+        command = [sys.executable, "-m", "turnwise", "serve", "--port", str(self.port)]
+        if upstream is None:
+            command += ["--model", "offline"]
+        self._log_path = folder / "server.log"
+        with self._log_path.open("ab") as log:
+            super().__init__(command, environment=environment, stderr=log)
+
+    def listening(self) -> Self:
+        """Wait until it answers."""
+        try:
+            self.seconds_to_listen = wait_for_http(self, f"{self.url}/healthz")
+        except Exception as error:
+            self.stop()
+            error.add_note(f"its log ends with: {self._log_path.read_text()[-2000:]}")
+            raise
+        return self
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
