@@ -14,7 +14,7 @@ __all__ = ["Session", "SessionCreateRequest"]
 class SessionCreateRequest(Request, frozen=True, kw_only=True):
     """The body of `session/create`."""
 
-    duration_in_seconds: Annotated[int | float, Meta(ge=1, le=86400)] | None | Omit = OMIT
+    duration_in_seconds: Annotated[float, Meta(ge=1, le=86400)] | None | Omit = OMIT
     """How long the token is valid: 3600 unless given, at most 86400."""
 
 

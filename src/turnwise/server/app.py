@@ -1,0 +1,170 @@
+"""The server as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route, Router
+
+from turnwise.server.answer import Renderer
+from turnwise.server.auth import Authenticator
+from turnwise.server.cors import Cors
+from turnwise.server.errors import NotFound, Unavailable
+from turnwise.server.exchange import Limits
+from turnwise.server.gate import Gate
+from turnwise.server.handler import Endpoint
+from turnwise.server.ids import Clock, NewId, new_id, now
+from turnwise.server.models.registry import ModelRegistry
+from turnwise.server.page import Page
+from turnwise.server.routes import OPERATIONS
+from turnwise.server.services import Services
+from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, digest_secret
+from turnwise.server.services.conversation import ConversationService
+from turnwise.server.services.message import MessageService
+from turnwise.server.services.session import SessionService, random_key
+from turnwise.server.services.turns import TurnService, TurnSettings
+from turnwise.server.settings import Settings
+from turnwise.server.storage.base import Account, Storage
+from turnwise.server.upkeep import purge_forever
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["Adapters", "Application", "create_app"]
+
+API: str = "/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What the server stands on."""
+
+    storage: Storage
+    models: ModelRegistry
+    new_id: NewId = new_id
+    clock: Clock = now
+    guest_secret: str = field(default="", repr=False)
+    """A secret of the account `default` that is valid as long as this application, without being stored."""
+
+
+def create_app(settings: Settings, adapters: Adapters) -> Application:
+    """Return the server. An ASGI server with lifespan opens and closes it; else use `open` and `close`."""
+    return Application(settings, adapters)
+
+
+class Application:
+    """The server: opened, it answers requests until it is closed."""
+
+    def __init__(self, settings: Settings, adapters: Adapters) -> None:
+        self.settings = settings
+        self.adapters = adapters
+        self._gate: Gate | None = None
+        self._turns: TurnService | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open the storage and begin to serve."""
+        adapters, settings = self.adapters, self.settings
+        storage, clock = adapters.storage, adapters.clock
+        await storage.open()
+        services, authenticator = await self._services()
+        self._turns = services.turns
+        renderer = Renderer(clock=clock, ping_interval=settings.ping_interval)
+        self._gate = Gate(
+            self._routes(services, authenticator, renderer),
+            cors=Cors(settings.cors_origins),
+            limits=Limits(body_bytes=settings.body_bytes, body_timeout=settings.body_timeout),
+            new_id=adapters.new_id,
+            clock=clock,
+        )
+        self._upkeep = asyncio.create_task(purge_forever(storage, clock=clock, interval=settings.purge_interval))
+
+    async def close(self, *, grace: float | None = None) -> None:
+        """Let running turns end for `grace` seconds (the settings' unless given), then close the storage."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep
+        if self._turns is not None:
+            await self._turns.shutdown(self.settings.grace if grace is None else grace)
+        self._gate = self._turns = self._upkeep = None
+        await self.adapters.models.aclose()
+        await self.adapters.storage.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Speak ASGI."""
+        if scope["type"] == "http":
+            if self._gate is None:
+                raise RuntimeError("the application is not open: run it with lifespan on, or call `open`")
+            await self._gate(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _services(self) -> tuple[Services, Authenticator]:
+        adapters = self.adapters
+        storage, clock, make_id = adapters.storage, adapters.clock, adapters.new_id
+        key = await storage.signing_key(random_key())
+        guests: dict[bytes, Account] = {}
+        if secret := adapters.guest_secret:
+            account = await AccountService(storage, new_id=make_id, clock=clock).ensure_account(DEFAULT_ACCOUNT)
+            guests[digest_secret(secret)] = account
+        open_accounts = frozenset(account.id for account in guests.values())
+        sessions = SessionService(storage, clock=clock, key=key, open_accounts=open_accounts)
+        services = Services(
+            conversations=ConversationService(storage, adapters.models, new_id=make_id, clock=clock),
+            messages=MessageService(storage, new_id=make_id, clock=clock),
+            sessions=sessions,
+            turns=TurnService(
+                storage,
+                adapters.models,
+                new_id=make_id,
+                clock=clock,
+                settings=TurnSettings(wait=self.settings.turn_timeout),
+            ),
+        )
+        return services, Authenticator(storage, sessions, guests=guests)
+
+    def _routes(self, services: Services, authenticator: Authenticator, renderer: Renderer) -> ASGIApp:
+        routes = [
+            Route(API + operation.path, Endpoint(operation, services, authenticator, renderer))
+            for operation in OPERATIONS
+        ]
+        routes += [
+            Route(path, Page(path, make))
+            for path, make in ((f"{API}/spec", _spec), ("/healthz", _healthy), ("/readyz", self._ready))
+        ]
+        return Router(routes, redirect_slashes=False, default=_unknown_path)
+
+    async def _ready(self) -> tuple[int, bytes]:
+        if await self.adapters.storage.ready():
+            return 200, b'{"status":"ready"}'
+        raise Unavailable("The database does not answer.", retry_after=1.0)
+
+
+async def _healthy() -> tuple[int, bytes]:
+    return 200, b'{"status":"ok"}'
+
+
+async def _spec() -> tuple[int, bytes]:
+    from turnwise.server.openapi import document_bytes
+
+    return 200, document_bytes()
+
+
+async def _unknown_path(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise NotFound(f"There is nothing at {scope['path']}. `GET /api/v1/spec` lists the operations of this server.")

@@ -1,0 +1,77 @@
+"""From the `Authorization` header to a principal."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from turnwise.server.errors import NotAuthenticated
+from turnwise.server.principal import AccountPrincipal, Principal
+from turnwise.server.services.session import SessionService
+from turnwise.server.storage.base import Account, Storage
+
+__all__ = ["Authenticator"]
+
+KNOWN_FOR: Final = 1.0
+KNOWN_AT_MOST: Final = 10_000
+
+
+class Authenticator:
+    """Looks secrets up by their digest and remembers them for a second; verifies session tokens."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        sessions: SessionService,
+        *,
+        guests: Mapping[bytes, Account] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`guests` are digests that are valid as long as this process, without being stored."""
+        self._storage = storage
+        self._sessions = sessions
+        self._guests = {digest: AccountPrincipal(account.id) for digest, account in (guests or {}).items()}
+        self._monotonic = monotonic
+        self._known: dict[bytes, tuple[float, AccountPrincipal]] = {}
+
+    def forget(self) -> None:
+        """Look every secret up again: one was revoked."""
+        self._known.clear()
+
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        """Return who sent this header. Raises `NotAuthenticated`."""
+        secret = _bearer(authorization)
+        digest = hashlib.sha256(secret).digest()
+        known = self._known.get(digest)
+        if known is not None and known[0] > self._monotonic():
+            return known[1]
+        principal: Principal | None = self._guests.get(digest) or await self._find(digest)
+        if principal is None:
+            principal = await self._sessions.verify(secret.decode("latin-1"))
+        if principal is None:
+            raise NotAuthenticated(
+                "This secret is not known here: it may be mistyped, or revoked. "
+                "`turnwise secret create` on the server makes a new one."
+            )
+        return principal
+
+    async def _find(self, digest: bytes) -> AccountPrincipal | None:
+        account = await self._storage.find_account(digest)
+        if account is None:
+            self._known.pop(digest, None)
+            return None
+        if len(self._known) >= KNOWN_AT_MOST:
+            self._known.clear()
+        principal = AccountPrincipal(account.id)
+        self._known[digest] = self._monotonic() + KNOWN_FOR, principal
+        return principal
+
+
+def _bearer(authorization: bytes | None) -> bytes:
+    scheme, _, secret = (authorization or b"").partition(b" ")
+    secret = secret.strip()
+    if scheme.lower() != b"bearer" or not secret:
+        raise NotAuthenticated("No secret was sent. Send it in the header `Authorization: Bearer SECRET`.")
+    return secret

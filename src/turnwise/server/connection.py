@@ -1,0 +1,90 @@
+"""Connections with a bound on how long, and how large, a request's head may be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+__all__ = ["HEAD_BYTES", "bounded_protocol"]
+
+HEAD_BYTES: Final = 65_536
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which waits for ever for a request's head and takes any amount of it."""
+
+    head_timeout: float = 10.0
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes: int = 0
+    _in_body: bool = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a head."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, of a head only so many."""
+        if not self._in_body:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes and not self._in_body:
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(
+                    b"431 Request Header Fields Too Large", "The request's headers are too large.", "BAD_REQUEST"
+                )
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
+
+    def on_headers_complete(self) -> None:
+        """Expect a body."""
+        self._in_body = True
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        self._in_body = False
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(b"400 Bad Request", msg, "BAD_REQUEST")
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._head_bytes:
+            message = f"The request's headers did not arrive within {self.head_timeout:g} seconds."
+            self._refuse(b"408 Request Timeout", message, "TIMEOUT")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: bytes, message: str, code: str) -> None:
+        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        body = msgspec.json.encode({"message": message, "code": code})
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.write(head + b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n" + body)
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def bounded_protocol(head_timeout: float) -> type[HttpToolsProtocol]:
+    """Return the protocol class with this bound, in seconds."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"head_timeout": head_timeout})

@@ -1,0 +1,70 @@
+"""uvicorn, told how to run our application: on a socket that is bound already, stopping without a signal's death."""
+
+from __future__ import annotations
+
+import math
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from turnwise.server.app import Application
+from turnwise.server.connection import bounded_protocol
+from turnwise.server.settings import Settings
+
+__all__ = ["Listener", "bind", "url_of"]
+
+BACKLOG = 2048
+
+
+class Listener(uvicorn.Server):
+    """Accepts connections until it is told to stop; then lets what runs end, for the settings' grace."""
+
+    def __init__(self, application: Application, settings: Settings, *, ready: Callable[[], None]) -> None:
+        """`ready` is called once connections are accepted."""
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=bounded_protocol(settings.header_timeout),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=math.ceil(settings.idle_timeout),
+                timeout_graceful_shutdown=math.ceil(settings.grace),
+                backlog=BACKLOG,
+            )
+        )
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def stop(self) -> None:
+        """Stop soon. May be called from another thread."""
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's own signature
+        """Stop at the first signal, at once at a second interrupt; the process is not ended by the signal itself."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def url_of(host: str, listening: socket.socket) -> str:
+    """Return the URL under which a socket that listens on `host` is reached."""
+    port: int = listening.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

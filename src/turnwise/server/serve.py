@@ -1,0 +1,85 @@
+"""`turnwise serve`: one server process, from its settings to its last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from turnwise.server.app import Adapters, create_app
+from turnwise.server.ids import new_id, now
+from turnwise.server.listener import Listener, bind, url_of
+from turnwise.server.log import configure_logging
+from turnwise.server.models.opening import open_models
+from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService
+from turnwise.server.settings import Settings
+from turnwise.server.storage.base import Storage
+from turnwise.server.storage.open import storage_at
+
+__all__ = ["run", "run_in_loop"]
+
+WELCOME: Final = """\
+Made the account `{account}`. Its secret, shown this once:
+
+    {secret}
+
+Talk to a bot with it:
+
+    TURNWISE_SECRET={secret} turnwise chat --base-url {url}
+
+"""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Prints `listening on URL` on stdout once requests are answered.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ValueError: the database's URL names none.
+    """
+    configure_logging(form=settings.log_format, level=settings.log_level)
+    run_in_loop(_serve(settings))
+
+
+def run_in_loop(work: Coroutine[None, None, None]) -> None:
+    """Run `work` in an event loop of uvloop's, or Python's own where there is none."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(work)
+
+
+async def _serve(settings: Settings) -> None:
+    with bind(settings.host, settings.port) as listening:
+        url = url_of(settings.host, listening)
+        storage = storage_at(settings.database)
+        application = create_app(settings, Adapters(storage=storage, models=await open_models(settings, say=_say)))
+        await application.open()
+        try:
+            await _ensure_secret(storage, settings, url)
+            listener = Listener(application, settings, ready=lambda: print(f"listening on {url}", flush=True))  # noqa: T201
+            await listener.serve(sockets=[listening])
+        finally:
+            await application.close()
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+async def _ensure_secret(storage: Storage, settings: Settings, url: str) -> None:
+    """See to it that somebody can use the server."""
+    accounts = AccountService(storage, new_id=new_id, clock=now)
+    if settings.secret:
+        await accounts.create_secret(DEFAULT_ACCOUNT, settings.secret)
+    elif not await accounts.has_secrets():
+        made = await accounts.create_secret(DEFAULT_ACCOUNT)
+        sys.stderr.write(WELCOME.format(account=made.account.name, secret=made.secret, url=url))
+        sys.stderr.flush()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,86 @@
+"""Accounts and their secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from turnwise.server.errors import BadRequest
+from turnwise.server.ids import Clock, NewId
+from turnwise.server.storage.base import Account, SecretInfo, Storage
+
+__all__ = ["DEFAULT_ACCOUNT", "AccountService", "NewSecret", "digest_secret", "make_secret"]
+
+DEFAULT_ACCOUNT: Final = "default"
+"""The name of the account that a server makes by itself."""
+
+PREFIX: Final = "tw_"
+HINT_CHARACTERS: Final = 7
+SHORTEST: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A secret that was just made: shown once, then only its digest is known."""
+
+    id: str
+    account: Account
+    secret: str = field(repr=False)
+
+
+def make_secret() -> str:
+    """Return a new secret of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_secret(secret: str) -> bytes:
+    """Return what is stored of a secret, and looked up. Secrets are random: a fast hash is a safe one."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class AccountService:
+    """Makes accounts, and makes, lists and revokes their secrets."""
+
+    def __init__(self, storage: Storage, *, new_id: NewId, clock: Clock) -> None:
+        self._storage = storage
+        self._new_id = new_id
+        self._clock = clock
+
+    async def ensure_account(self, name: str) -> Account:
+        """Return the account of that name; make it if there is none."""
+        return await self._storage.ensure_account(Account(self._new_id(), name), now=self._clock())
+
+    async def create_secret(self, account_name: str, secret: str | None = None) -> NewSecret:
+        """Give an account a secret, `secret` itself or a new one. The account is made if there is none."""
+        if secret is None:
+            secret = make_secret()
+        elif len(secret) < SHORTEST or not secret.isascii() or not secret.isprintable() or " " in secret:
+            raise BadRequest(
+                f"A secret needs at least {SHORTEST} printable ASCII characters without spaces. "
+                "`turnwise secret create` makes a good one."
+            )
+        account = await self.ensure_account(account_name)
+        secret_id = self._new_id()
+        await self._storage.add_secret(
+            account.id,
+            secret_id=secret_id,
+            digest=digest_secret(secret),
+            hint=secret[: min(HINT_CHARACTERS, len(secret) // 3)],
+            now=self._clock(),
+        )
+        return NewSecret(secret_id, account, secret)
+
+    async def has_secrets(self) -> bool:
+        """Tell whether any secret was ever made."""
+        return bool(await self._storage.secrets())
+
+    async def secrets(self) -> Sequence[SecretInfo]:
+        """Return what is known of all secrets."""
+        return await self._storage.secrets()
+
+    async def revoke_secret(self, secret_id: str) -> SecretInfo:
+        """Revoke a secret. Running servers refuse it within a second. `NotFound` if there is none of that id."""
+        return await self._storage.revoke_secret(secret_id, now=self._clock())

@@ -1,0 +1,148 @@
+"""Everything about a server that can be set.
+
+A setting is read once, from the first place that has it: a flag of the command, an environment variable, the file
+that `TURNWISE_CONFIG` names (TOML, the settings' names as keys), the default. The variable is `TURNWISE_` and the
+setting's name in capitals, but for `openai_base_url` and `openai_api_key`, which are read from `OPENAI_BASE_URL` and
+`OPENAI_API_KEY` as other programs do. Lists are separated by commas. Empty variables count as not set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from turnwise.server.log import LogFormat
+
+__all__ = ["Settings", "SettingsError", "default_database_url", "load_settings", "variable_of"]
+
+OWN_VARIABLES: Final = {"openai_base_url": "OPENAI_BASE_URL", "openai_api_key": "OPENAI_API_KEY"}
+CONFIG_VARIABLE: Final = "TURNWISE_CONFIG"
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be; the message names it and where it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a server."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. `0.0.0.0` is every address of the machine."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8787
+    """The port to listen on; 0 is any free one."""
+    database_url: str = ""
+    """The database, such as `sqlite:////var/lib/turnwise/turnwise.db`. The default is in the user's data folder."""
+    secret: str = field(default="", repr=False)
+    """A secret for the account `default`. Without one, the first start makes a secret and prints it once."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """The origins whose pages may read answers, such as `https://shop.example`; `*` is every origin."""
+
+    model: str = ""
+    """The model of conversations that name none, with its configuration: `gpt-5-mini/temperature=0`."""
+    models: tuple[str, ...] = ()
+    """Further models that conversations may name. Where it is empty, those that the model server lists."""
+    openai_base_url: str = ""
+    """An OpenAI-compatible model server, such as `http://127.0.0.1:11434/v1`."""
+    openai_api_key: str = field(default="", repr=False)
+    """The key for the model server, where it wants one."""
+    discover: bool = True
+    """Whether to look for a local model server on loopback where none is configured."""
+
+    context_window: Annotated[int, Meta(ge=0)] = 0
+    """Tokens that prompt and reply may have together, for every model of the server; 0 is what the server says."""
+
+    body_bytes: Count = 4_500_000
+    """Bytes that a request's body may have; more is 413."""
+    body_timeout: Seconds = 30.0
+    """Seconds in which a request's body must arrive; later is 408."""
+    header_timeout: Seconds = 10.0
+    """Seconds in which a request's headers must arrive, from its first byte; later is 408."""
+    idle_timeout: Seconds = 75.0
+    """Seconds that a connection without a request is kept."""
+    turn_timeout: Seconds = 60.0
+    """Seconds that a reply waits for the one before it in the same conversation; later is 409."""
+    grace: Annotated[float, Meta(ge=0)] = 30.0
+    """Seconds that running replies may take to end once the server was told to stop."""
+    ping_interval: Seconds = 10.0
+    """Seconds of silence in a stream after which a `ping` goes out."""
+    purge_interval: Seconds = 30.0
+    """Seconds between two looks for what expired and can be removed from disk."""
+
+    log_format: LogFormat = "text"
+    """How log lines are written, `text` (`key=value`) or `json`."""
+    log_level: str = "info"
+    """What is logged: `info` is every request, `warning` only what is out of order."""
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default resolved."""
+        return self.database_url or default_database_url()
+
+
+def default_database_url() -> str:
+    """Return the URL of the database in the user's data folder."""
+    import platformdirs
+
+    path = Path(platformdirs.user_data_dir("turnwise", appauthor=False)) / "turnwise.db"
+    return f"sqlite:///{path}"
+
+
+def variable_of(setting: str) -> str:
+    """Return the environment variable that a setting is read from."""
+    return OWN_VARIABLES.get(setting, f"TURNWISE_{setting.upper()}")
+
+
+def load_settings(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. `flags` win; a flag that is `None` was not given. Raises `SettingsError`."""
+    environ = os.environ if environ is None else environ
+    values = _read_file(environ.get(CONFIG_VARIABLE, ""))
+    sources = {name: f"{environ.get(CONFIG_VARIABLE)}: {name}" for name in values}
+    for setting in fields(Settings):
+        if text := environ.get(variable_of(setting.name)):
+            values[setting.name] = text
+            sources[setting.name] = variable_of(setting.name)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            values[name] = value
+            sources[name] = name
+    return _convert(values, sources)
+
+
+def _convert(values: Mapping[str, object], sources: Mapping[str, str]) -> Settings:
+    converted: dict[str, object] = {}
+    known = {setting.name for setting in fields(Settings)}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(f"{sources[name]}: there is no such setting. There are {', '.join(sorted(known))}.")
+        if name in {"cors_origins", "models"} and isinstance(value, str):
+            converted[name] = [part.strip() for part in value.split(",") if part.strip()]
+        else:
+            converted[name] = value
+    try:
+        return msgspec.convert(converted, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`").partition("[")[0]
+        raise SettingsError(f"{sources.get(name, name)}: {problem}.") from None
+
+
+def _read_file(path: str) -> dict[str, object]:
+    if not path:
+        return {}
+    import tomllib
+
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{CONFIG_VARIABLE}: the file {path} cannot be read: {error}.") from None
