@@ -122,4 +122,10 @@ def _upgrade(version: str | None, path: Path) -> None:
         )
     from turnwise.server.storage.migrations import upgrade
 
-    upgrade(path)
+    try:
+        upgrade(path)
+    except Exception as error:
+        raise Unavailable(
+            f"{path} has the older schema version {version or 'of before the first'} and cannot be upgraded: {error}. "
+            "It was left as it was. Start the Turnwise that wrote it, and report this."
+        ) from error

@@ -26,5 +26,5 @@ def storage_at(url: str) -> Storage:
     if scheme != "sqlite":
         raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
-        raise ValueError(f"The database URL {url!r} names no file. {_EXPECTED}")
+        raise ValueError(f"The database URL names no file. {_EXPECTED}")
     return SqliteStorage(Path(rest[1:]).expanduser())

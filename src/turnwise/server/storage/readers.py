@@ -26,19 +26,16 @@ class ReaderPool:
         self._connect = connect
         self._size = threads
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._ended: list[Future[None]] = []
+        self._threads: list[tuple[threading.Thread, Future[None]]] = []
         self._closed = True
 
     def start(self) -> None:
         """Start the threads; they connect when they have something to read."""
-        self._ended = [Future() for _ in range(self._size)]
-        self._threads = [
-            threading.Thread(target=self._serve, args=(ended,), name="turnwise-reader", daemon=True)
-            for ended in self._ended
-        ]
-        for thread in self._threads:
+        for _ in range(self._size):
+            ended: Future[None] = Future()
+            thread = threading.Thread(target=self._serve, args=(ended,), name="turnwise-reader", daemon=True)
             thread.start()
+            self._threads.append((thread, ended))
         self._closed = False
 
     async def run(self, job: Job[T]) -> T:
@@ -53,10 +50,10 @@ class ReaderPool:
     async def close(self) -> None:
         """Finish what was accepted, then close the connections."""
         self._closed = True
-        for _ in self._threads:
-            self._queue.put(None)
         threads, self._threads = self._threads, []
-        for thread, ended in zip(threads, self._ended, strict=True):
+        for _ in threads:
+            self._queue.put(None)
+        for thread, ended in threads:
             await asyncio.shield(asyncio.wrap_future(ended))
             thread.join()
 

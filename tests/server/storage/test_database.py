@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.server.storage.scene import StillClock, conversation
+
+from turnwise.server.errors import Unavailable
+from turnwise.server.storage import database, migrations
+from turnwise.server.storage.base import Account, ConversationQuery
+from turnwise.server.storage.sqlite import SqliteStorage
+
+
+async def opened_and_closed(path: Path) -> None:
+    storage = SqliteStorage(path, clock=StillClock())
+    try:
+        await storage.open()
+    finally:
+        await storage.close()
+
+
+def schema(path: Path) -> set[tuple[str, str, str]]:
+    """Return what is in a database, its SQL without the differences that say nothing."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {(kind, name, " ".join(sql.replace("(", " ( ").replace(")", " ) ").split())) for kind, name, sql in rows}
+
+
+def version(path: Path) -> list[tuple[str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT version_num FROM alembic_version").fetchall()
+
+
+def base_database(path: Path) -> None:
+    """Make a database as Alembic knows it before its first migration."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+
+
+async def test_files_and_folders_are_for_this_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "turnwise.db"
+    storage = SqliteStorage(path)
+    await storage.open()
+    try:
+        await storage.ensure_account(Account("1", "me"), now=1)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        await storage.close()
+    assert modes == {"turnwise.db": 0o600, "turnwise.db-wal": 0o600, "turnwise.db-shm": 0o600}
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)] == [0o700, 0o700]
+
+
+async def test_modes_of_what_exists_are_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    (folder / "turnwise.db").touch(mode=0o644)
+    await opened_and_closed(folder / "turnwise.db")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "turnwise.db").stat().st_mode) == 0o644
+
+
+async def test_commits_are_on_disk_before_they_are_acknowledged(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "turnwise.db")
+    await storage.open()
+    try:
+        pragmas = {
+            name: await storage.writer.run(lambda db, name=name: db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("journal_mode", "synchronous")
+        }
+    finally:
+        await storage.close()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2}
+
+
+async def test_fresh_database_needs_neither_alembic_nor_sqlalchemy(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, sys
+from turnwise.server.storage.open import storage_at
+async def main():
+    for _ in range(2):
+        storage = storage_at("sqlite:///{tmp_path}/turnwise.db")
+        await storage.open()
+        await storage.close()
+asyncio.run(main())
+print(sorted({{"alembic", "sqlalchemy", "aiohttp"}} & set(sys.modules)))
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+async def test_migrations_from_scratch_make_the_schema_of_a_fresh_database(tmp_path: Path) -> None:
+    await opened_and_closed(tmp_path / "fresh.db")
+    migrations.upgrade(tmp_path / "migrated.db")
+    assert schema(tmp_path / "migrated.db") == schema(tmp_path / "fresh.db")
+    assert version(tmp_path / "migrated.db") == version(tmp_path / "fresh.db") == [(database.SCHEMA_VERSION,)]
+
+
+async def test_older_database_is_upgraded_at_start(tmp_path: Path) -> None:
+    path = tmp_path / "old %.db"
+    base_database(path)
+    storage = SqliteStorage(path, clock=StillClock())
+    await storage.open()
+    try:
+        await storage.create_conversation("me", conversation(), [])
+        assert len(await storage.list_conversations("me", ConversationQuery())) == 1
+    finally:
+        await storage.close()
+    assert version(path) == [(database.SCHEMA_VERSION,)]
+
+
+async def test_upgrade_that_fails_leaves_the_database_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.db"
+    base_database(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE messages (in_the_way)")
+    before = schema(path)
+    with pytest.raises(Unavailable, match="cannot be upgraded"):
+        await opened_and_closed(path)
+    assert schema(path) == before
+
+
+@pytest.mark.parametrize("newer", ["0999", "a1b2c3"])
+async def test_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
+    path = tmp_path / "turnwise.db"
+    await opened_and_closed(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (newer,))
+    with pytest.raises(Unavailable, match=f"schema version {newer}, and this Turnwise knows"):
+        await opened_and_closed(path)
+    assert version(path) == [(newer,)]
+
+
+async def test_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    with pytest.raises(Unavailable, match="'theirs'"):
+        await opened_and_closed(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    assert before[:16] == path.read_bytes()[:16]
+
+
+async def test_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes, and no database at all, whatever somebody says\n" * 50)
+    with pytest.raises(Unavailable, match=r"notes\.txt cannot be opened"):
+        await opened_and_closed(path)
+
+
+PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from turnwise.server.storage.base import Account
+from turnwise.server.storage.sqlite import SqliteStorage
+async def main():
+    storage = SqliteStorage(Path(sys.argv[1]))
+    await storage.open()
+    account = await storage.ensure_account(Account(sys.argv[2], "shared"), now=1)
+    await asyncio.gather(*(storage.ensure_account(Account(f"{sys.argv[2]}-{n}", f"{sys.argv[2]}-{n}"), now=1) for n in range(50)))
+    await storage.close()
+    print(account.id)
+sys.stdin.readline()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["fresh", "older"])
+async def test_processes_that_start_at_once_share_the_database(tmp_path: Path, old: bool) -> None:
+    path = tmp_path / "turnwise.db"
+    if old:
+        base_database(path)
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            PROCESS,
+            str(path),
+            str(number),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for number in range(4)
+    ]
+    outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len({output for output, _ in outputs}) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (201,)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from turnwise.server.storage.open import storage_at
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////absolute/path.db", "/absolute/path.db"),
+        ("sqlite:///relative.db", "relative.db"),
+        ("sqlite:///~/home.db", str(Path.home() / "home.db")),
+    ],
+)
+def test_url_names_a_file(url: str, path: str) -> None:
+    assert storage_at(url)._path == Path(path)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("/absolute/path.db", "is not a URL"),
+        ("turnwise.db", "is not a URL"),
+        ("", "is not a URL"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite://host/path.db", "names no file"),
+        ("sqlite:////folder/", "names no file"),
+        ("postgresql://localhost/turnwise", "later version"),
+        ("postgres://localhost/turnwise", "later version"),
+        ("mysql://localhost/turnwise", "not supported"),
+    ],
+)
+def test_what_names_no_file_is_refused_with_what_was_expected(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"{said}.*sqlite:////absolute/path\.db"):
+        storage_at(url)
+
+
+def test_password_of_a_url_is_never_repeated() -> None:
+    for url in ("postgresql://user:hunter2@host/db", "mysql://user:hunter2@host/db", "sqlite://user:hunter2@host/"):
+        with pytest.raises(ValueError, match="Expected") as caught:
+            storage_at(url)
+        assert "hunter2" not in str(caught.value)
