@@ -139,7 +139,7 @@ class FakeUpstream:
         if not isinstance(models, Script):
             models = document({"object": "list", "data": [{"id": name, "object": "model"} for name in models]})
         self._models = models.wire()
-        self._port = port
+        self.port = port
         self._server: asyncio.Server | None = None
         self.connections: set[Connection] = set()
         self.requests: list[Request] = []
@@ -149,11 +149,6 @@ class FakeUpstream:
         """Set by the first request."""
         self.disconnected = asyncio.Event()
         """Set when a client went away before its answer's end."""
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def base_url(self) -> str:
@@ -167,7 +162,8 @@ class FakeUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self._port)
+        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self.port)
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(

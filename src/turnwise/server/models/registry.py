@@ -152,12 +152,9 @@ class ModelRegistry:
             return {}
         async with self._listing:
             if self._clock() >= self._listed_until:
-                try:
-                    async with asyncio.timeout(LIST_TIMEOUT):
-                        self._listed, lasts = await self._server.models(), LISTED_FOR
-                except (ModelError, TimeoutError):
-                    self._listed, lasts = {}, UNLISTED_FOR
-                self._listed_until = self._clock() + lasts
+                listed = await _models_of(self._server)
+                self._listed = listed or {}
+                self._listed_until = self._clock() + (UNLISTED_FOR if listed is None else LISTED_FOR)
             return self._listed
 
     def _window(self, name: str, listed: Mapping[str, ListedModel]) -> int:
@@ -179,6 +176,14 @@ class ModelRegistry:
         if name == parse_model(self.default).name:
             return Unavailable(f"TURNWISE_MODEL is {name!r}, but no model server has it. {hint}")
         return UnknownModelError(f"There is no model {name!r}. Configured: {OFFLINE}. {hint}")
+
+
+async def _models_of(server: OpenAIServer) -> Mapping[str, ListedModel] | None:
+    try:
+        async with asyncio.timeout(LIST_TIMEOUT):
+            return await server.models()
+    except (ModelError, TimeoutError):
+        return None
 
 
 class ParsedModel(NamedTuple):

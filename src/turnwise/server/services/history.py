@@ -37,9 +37,8 @@ def build_prompt(
         PromptMessage(cast("MessageType", message.type), message.text) for message in history if message.type in SENT
     ]
     room = context_window - _reply_room(config, context_window) - (estimate_tokens(system) + MESSAGE_TOKENS)
-    first = len(messages) - min(
-        _newest_that_fit(messages, room), len(messages) if (most := config.interaction_max_messages) is None else most
-    )
+    most = len(messages) if config.interaction_max_messages is None else config.interaction_max_messages
+    first = len(messages) - min(_newest_that_fit(messages, room), most)
     asked = next((index for index in reversed(range(len(messages))) if messages[index].type == "user"), first)
     kept = [messages[asked], *messages[first:]] if asked < first else messages[first:]
     return Prompt(system=system, messages=kept, config=config)
