@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -74,10 +74,13 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         body = msgspec.json.encode({"message": message, "code": code})
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
+        if not self._answering():
             self.transport.write(head + b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n" + body)
         self.transport.close()
+
+    def _answering(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

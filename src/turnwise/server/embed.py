@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from turnwise.server.app import Adapters, create_app
@@ -42,7 +42,7 @@ def embedded(
     settings: Settings | None = None,
     models: ModelRegistry | None = None,
     storage: Storage | None = None,
-) -> Iterator[EmbeddedServer]:
+) -> Generator[EmbeddedServer]:
     """Run a server on a free port of the loopback interface, in a thread of its own, as long as the block runs.
 
     `settings` are those of `turnwise serve`, read as it reads them unless given, but for address, secret and log: the

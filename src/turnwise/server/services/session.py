@@ -95,7 +95,8 @@ class SessionService:
             "until": claims.until,
             "exp": math.ceil(claims.until / 1000),
         }
-        return jwt.encode(payload, self._key, algorithm=ALGORITHM)
+        # PyJWT's types name those of a package that is not needed for this algorithm.
+        return jwt.encode(payload, self._key, algorithm=ALGORITHM)  # pyright: ignore[reportUnknownMemberType]
 
     def _decode(self, token: str) -> Claims:
         import jwt
@@ -104,7 +105,7 @@ class SessionService:
             # `until` is checked with our own clock, to the millisecond.
             payload = cast(
                 "dict[str, object]",
-                jwt.decode(
+                jwt.decode(  # pyright: ignore[reportUnknownMemberType]
                     token,
                     self._key,
                     algorithms=[ALGORITHM],
