@@ -133,8 +133,9 @@ class Method(Generic[B_co]):
     __name__: str
     __qualname__: str
 
-    def __init__(self, *endpoints: Callable[..., Exchange], streamed: bool = False) -> None:
+    def __init__(self, *endpoints: Callable[..., Exchange], awaited: bool = False, streamed: bool = False) -> None:
         self._shapes = [Shape(endpoint) for endpoint in endpoints]
+        self._awaited = awaited
         self._streamed = streamed
         self.__wrapped__ = endpoints[-1]
         self.__doc__ = "\n\n".join(inspect.cleandoc(each.__doc__ or "") for each in endpoints)
@@ -154,7 +155,7 @@ class Method(Generic[B_co]):
     @property
     def __signature__(self) -> inspect.Signature:
         """What `inspect.signature` shows, `self` included."""
-        return merged([shape.signature() for shape in self._shapes])
+        return merged([shape.signature(awaited=self._awaited, streamed=self._streamed) for shape in self._shapes])
 
     def __call__(self, client: Runs, /, *args: object, **kwargs: object) -> object:
         """Perform the call that the endpoint makes of these arguments."""
@@ -253,7 +254,7 @@ def async_(endpoint: Callable[P, Call[T]]) -> Method[OfAll[P, Later[T]]]: ...
 def async_(endpoint: Callable[P, PageCall[T]]) -> Method[OfPages[P, AsyncPage[T]]]: ...
 def async_(endpoint: Callable[..., Exchange]) -> Method[object]:
     """Bind an endpoint to an async client: its method is awaited; a walk over pages is awaited or iterated."""
-    return Method(endpoint)
+    return Method(endpoint, awaited=True)
 
 
 @overload
@@ -275,7 +276,7 @@ def async_stream(
 def async_stream(endpoint: Callable[P, StreamablePages[T, E]]) -> Method[OfPages[P, AsyncStream[E, None]]]: ...
 def async_stream(endpoint: Callable[..., Exchange]) -> Method[object]:
     """Bind an endpoint to an async client: its method returns a stream of events."""
-    return Method(endpoint, streamed=True)
+    return Method(endpoint, awaited=True, streamed=True)
 
 
 def sync_either(
@@ -289,7 +290,7 @@ def async_either(
     without: Callable[Concatenate[None, P1], Call[T1]], within: Callable[Concatenate[str, P2], Call[T2]]
 ) -> Method[OfEither[P1, Later[T1], P2, Later[T2]]]:
     """Bind two endpoints to one method, which takes an id or `None` and is awaited."""
-    return Method(without, within)
+    return Method(without, within, awaited=True)
 
 
 def sync_either_stream(
@@ -305,4 +306,4 @@ def async_either_stream(
     within: Callable[Concatenate[str, P2], StreamableCall[T2, E2]],
 ) -> Method[OfEither[P1, AsyncStream[E1, T1], P2, AsyncStream[E2, T2]]]:
     """Bind two endpoints to one method, which takes an id or `None` and returns a stream of events."""
-    return Method(without, within, streamed=True)
+    return Method(without, within, awaited=True, streamed=True)

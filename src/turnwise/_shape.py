@@ -48,10 +48,10 @@ class Shape:
     def misfit(self, name: str, args: tuple[object, ...], kwargs: Mapping[str, object], *, ported: bool) -> TypeError:
         """Say what does not fit. `ported` tells that a mapping in the wire's names was given."""
         if len(args) < len(self.ids):
-            missing = self.ids[len(args)]
-            return TypeError(f"{name}() is missing {missing!r}, by position; it takes {self._usage}")
+            return TypeError(f"{name}() is missing {self.ids[len(args)]!r}, which it takes by position")
         if len(args) > len(self.ids) + len(self.movable):
-            return TypeError(f"{name}() takes {self._usage}; further arguments go by name")
+            taken = " and ".join((*self.ids, *self.movable)) or "nothing but a mapping"
+            return TypeError(f"{name}() takes {taken} by position, and all else by name")
         twice = [each for each in self.movable[: len(args) - len(self.ids)] if each in kwargs]
         if twice:
             return TypeError(f"{name}() got {twice[0]!r} by position and by name")
@@ -78,25 +78,21 @@ class Shape:
                 unknown[key] = value
         return keywords, unknown
 
-    def signature(self) -> inspect.Signature:
+    def signature(self, *, awaited: bool, streamed: bool) -> inspect.Signature:
         """Return the endpoint's signature as a method has it, with the options of every call spelled out."""
         signature = inspect.signature(self.endpoint)
         own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
         options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=OMIT, annotation=annotation)
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=OMIT, annotation=annotation.__forward_arg__)
             for name, annotation in CallOptions.__annotations__.items()
         ]
-        return signature.replace(
-            parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *own, *options]
-        )
+        myself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        answer = _answer(str(signature.return_annotation), awaited=awaited, streamed=streamed)
+        return signature.replace(parameters=[myself, *own, *options], return_annotation=answer)
 
     @cached_property
     def _wire_names(self) -> dict[str, str]:
         return {camel(each): each for each in (*self.movable, *self.keywords)}
-
-    @property
-    def _usage(self) -> str:
-        return ", ".join((*self.ids, *(f"[{each}]" for each in self.movable))) or "keyword arguments, or a mapping"
 
     def _hint(self, unknown: str) -> str:
         if unknown in self.ids:
@@ -118,9 +114,26 @@ def merged(signatures: list[inspect.Signature]) -> inspect.Signature:
     parameters: dict[str, inspect.Parameter] = {}
     for each in [parameter for signature in signatures for parameter in signature.parameters.values()]:
         optional = each.name not in everywhere and each.default is each.empty
-        parameters[each.name] = each.replace(default=OMIT) if optional else each
-    ordered = sorted(parameters.values(), key=lambda each: each.kind)
-    return signatures[-1].replace(parameters=ordered)
+        former = parameters.get(each.name, each)
+        annotation = (
+            each.annotation if former.annotation == each.annotation else f"{each.annotation} | {former.annotation}"
+        )
+        parameters[each.name] = each.replace(annotation=annotation, default=OMIT if optional else each.default)
+    answers = dict.fromkeys(str(each.return_annotation) for each in signatures)
+    ordered = sorted(parameters.values(), key=lambda each: (each.kind, each.name in OPTIONS))
+    return inspect.Signature(ordered, return_annotation=" | ".join(answers))
+
+
+def _answer(annotation: str, *, awaited: bool, streamed: bool) -> str:
+    """Return what a method answers whose endpoint returns `StreamableCall[Result, Events]` and the like."""
+    kind, _, inner = annotation.removesuffix("]").partition("[")
+    result, _, events = inner.partition(", ")
+    prefix = "Async" if awaited else ""
+    if streamed:
+        return f"{prefix}Stream[{events}, {'None' if 'Pages' in kind else result}]"
+    if "Pages" in kind:
+        return f"{prefix}Page[{result}]"
+    return f"Awaitable[{result}]" if awaited else result
 
 
 def camel(name: str) -> str:
