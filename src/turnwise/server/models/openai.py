@@ -80,6 +80,8 @@ class OpenAIServer:
         self._headers = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
         if endpoint.api_key:
             self._headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        self._post_headers = {**self._headers, "Content-Type": "application/json"}
+        self._timeout: aiohttp.ClientTimeout | None = None
 
     async def aclose(self) -> None:
         """Close the connections, and with them whatever is still being received."""
@@ -168,18 +170,16 @@ class OpenAIServer:
     async def _request(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
         import aiohttp
 
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        patience = self.patience
         session = self._connected()
         try:
             return await session.request(
                 method,
                 self._base_url + path,
                 data=io.BytesIO(body) if body is not None and len(body) > LONGEST_PLAIN_BODY else body,
-                headers=headers,
+                headers=self._headers if body is None else self._post_headers,
                 proxy=self._proxy,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.idle),
+                timeout=self._timeout,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self.failure(error, begun=False) from error
@@ -191,6 +191,11 @@ class OpenAIServer:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
             )
+        if self._timeout is None:
+            import aiohttp
+
+            patience = self.patience
+            self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.idle)
             self._proxy = _proxy_for(self._base_url)
         return self._session
 

@@ -236,16 +236,17 @@ class Reply:
             raise self._unreadable(lines, error) from None
         deltas: list[Delta] = []
         for chunk in chunks:
-            self._take(chunk, deltas)
+            if chunk.choices:
+                self._take(chunk.choices[0], deltas)
+            elif chunk.usage is None:
+                self._raise_error(chunk)
+            if chunk.usage is not None:
+                self._usage = chunk.usage
+            if chunk.error is not None:
+                self._raise_error(chunk)
         return deltas
 
-    def _take(self, chunk: Chunk, deltas: list[Delta]) -> None:
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-        if not chunk.choices:
-            self._raise_error(chunk)
-            return
-        choice = chunk.choices[0]
+    def _take(self, choice: Choice, deltas: list[Delta]) -> None:
         piece = choice.delta or choice.message
         if piece is not None:
             if reasoning := piece.reasoning_content or piece.reasoning:
@@ -256,8 +257,6 @@ class Reply:
                 deltas.append(TextDelta(text))
         if choice.finish_reason is not None:
             self._reason = choice.finish_reason
-        if chunk.error is not None:
-            self._raise_error(chunk)
 
     def _raise_error(self, chunk: Chunk) -> None:
         """Raise what a chunk without choices reports; usage, and nothing at all, are no error."""
