@@ -12,7 +12,7 @@ from turnwise.server.ids import new_id, now
 from turnwise.server.listener import Listener, bind, url_of
 from turnwise.server.log import configure_logging
 from turnwise.server.models.opening import open_models
-from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService
+from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, is_weak
 from turnwise.server.settings import Settings
 from turnwise.server.storage.base import Storage
 from turnwise.server.storage.open import storage_at
@@ -70,6 +70,8 @@ async def _ensure_secret(storage: Storage, settings: Settings, url: str) -> None
     """See to it that somebody can use the server."""
     accounts = AccountService(storage, new_id=new_id, clock=now)
     if settings.secret:
+        if is_weak(settings.secret):
+            _say("TURNWISE_SECRET is short enough to be guessed: `turnwise secret create` makes a good one.")
         await accounts.create_secret(DEFAULT_ACCOUNT, settings.secret)
     elif not await accounts.has_secrets():
         made = await accounts.create_secret(DEFAULT_ACCOUNT)

@@ -12,14 +12,14 @@ from turnwise.server.errors import BadRequest
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.storage.base import Account, SecretInfo, Storage
 
-__all__ = ["DEFAULT_ACCOUNT", "AccountService", "NewSecret", "digest_secret", "make_secret"]
+__all__ = ["DEFAULT_ACCOUNT", "AccountService", "NewSecret", "digest_secret", "is_weak", "make_secret"]
 
 DEFAULT_ACCOUNT: Final = "default"
 """The name of the account that a server makes by itself."""
 
 PREFIX: Final = "tw_"
 HINT_CHARACTERS: Final = 7
-SHORTEST: Final = 8
+SAFE_LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,11 @@ class NewSecret:
 def make_secret() -> str:
     """Return a new secret of 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def is_weak(secret: str) -> bool:
+    """Tell whether a secret that somebody made up is short enough to be guessed."""
+    return len(secret) < SAFE_LENGTH
 
 
 def digest_secret(secret: str) -> bytes:
@@ -57,9 +62,9 @@ class AccountService:
         """Give an account a secret, `secret` itself or a new one. The account is made if there is none."""
         if secret is None:
             secret = make_secret()
-        elif len(secret) < SHORTEST or not secret.isascii() or not secret.isprintable() or " " in secret:
+        elif not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
             raise BadRequest(
-                f"A secret needs at least {SHORTEST} printable ASCII characters without spaces. "
+                "A secret is made of printable ASCII characters without spaces. "
                 "`turnwise secret create` makes a good one."
             )
         account = await self.ensure_account(account_name)
