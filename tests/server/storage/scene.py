@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from turnwise.server.ids import SortableIds
 from turnwise.server.storage.base import Account, Once, Storage
@@ -69,27 +69,28 @@ class Scene:
         for account in (self.me, self.other):
             await self.storage.ensure_account(Account(account, f"name of {account}"), now=self.clock.now)
 
-    async def conversation(self, *texts: str, account: str | None = None, **fields: object) -> str:
+    async def conversation(self, *texts: str, account: str | None = None, **fields: Any) -> str:
         """Store a conversation with these messages; return its id."""
         stored = conversation(**{"at": self.clock.now, **fields})
         messages = [message(text, at=self.clock.now) for text in texts]
         await self.storage.create_conversation(account or self.me, stored, messages)
         return stored.id
 
-    async def message(self, conversation_id: str, text: str = "hello", **fields: object) -> str:
+    async def message(self, conversation_id: str, text: str = "hello", **fields: Any) -> str:
         """Store a message; return its id."""
         stored = message(text, **{"at": self.clock.now, **fields})
         await self.storage.add_messages(self.me, conversation_id, [stored])
         return stored.id
 
 
-def conversation(*, at: int = START, **fields: object) -> Conversation:
-    return Conversation(**{"id": new_id(), "created_at": at, "updated_at": at, **fields})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+def conversation(*, at: int = START, **fields: Any) -> Conversation:
+    values: dict[str, Any] = {"id": new_id(), "created_at": at, "updated_at": at, **fields}
+    return Conversation(**values)
 
 
-def message(text: str = "hello", *, at: int = START, **fields: object) -> Message:
-    values = {"id": new_id(), "type": "user", "text": text, "created_at": at, "updated_at": at, **fields}
-    return Message(**values)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+def message(text: str = "hello", *, at: int = START, **fields: Any) -> Message:
+    values: dict[str, Any] = {"id": new_id(), "type": "user", "created_at": at, "updated_at": at, **fields}
+    return Message(text=text, **values)
 
 
 def once(

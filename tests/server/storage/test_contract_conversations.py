@@ -124,8 +124,8 @@ async def test_pages_hold_each_conversation_once_in_order_under_ties(
     made: list[tuple[int, str]] = []
     for number in range(23):
         at = START + number // 5
-        fields: dict[str, object] = {"meta": {"plan": "pro"}, "bot_id": "one" if number % 3 else "two"}
-        made.append((at, await scene.conversation(at=at, **fields)))
+        bot = "one" if number % 3 else "two"
+        made.append((at, await scene.conversation(at=at, meta={"plan": "pro"}, bot_id=bot)))
     await scene.conversation(account=scene.other, meta={"plan": "pro"}, bot_id="one")
     meta: Filter = {"plan": "pro"} if filtered == "filtered" else {}
     bot_ids = ("one", "two", "none", "one") if filtered == "alternatives" else ()

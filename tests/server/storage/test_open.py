@@ -8,7 +8,7 @@ from turnwise.server.storage.open import storage_at
 
 
 @pytest.mark.parametrize(
-    ("url", "path"),
+    "url, path",
     [
         ("sqlite:////absolute/path.db", "/absolute/path.db"),
         ("sqlite:///relative.db", "relative.db"),
@@ -20,7 +20,7 @@ def test_url_names_a_file(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    "url, said",
     [
         ("/absolute/path.db", "is not a URL"),
         ("turnwise.db", "is not a URL"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def connect(path: Path) -> sqlite3.Connection:
 @asynccontextmanager
 async def running(
     path: Path, opened: Callable[[Path], sqlite3.Connection] = connect, **settings: int
-) -> AsyncIterator[GroupWriter]:
+) -> AsyncGenerator[GroupWriter]:
     writer = GroupWriter(lambda: opened(path), **settings)
     await writer.start()
     try:

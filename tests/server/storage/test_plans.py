@@ -1,0 +1,78 @@
+"""No statement of the hot paths walks a table or sorts: their cost stays the same whatever is stored."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from turnwise.server.storage.database import SCHEMA_FILE
+from turnwise.server.storage.jobs.listing import filter_statement
+from turnwise.server.storage.jobs.statements import load
+from turnwise.server.storage.jobs.terms import Condition
+
+NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep")
+
+WALKS_BY_DESIGN = {
+    "accounts.accounts": "the command line lists all accounts",
+    "accounts.secrets": "the command line lists all secrets",
+    "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
+}
+
+OTHERS = [Condition("meta.plan", ("pro",), 7), Condition("botId", ("a", "b"), 1)]
+
+
+def statements() -> dict[str, str]:
+    found = {
+        f"{noun}.{name}": text
+        for noun in NOUNS
+        for name, text in load(noun).items()
+        if not name.endswith("columns") and not name.startswith("filter_")
+    }
+    for order in ("asc", "desc"):
+        found[f"filter_{order}"] = filter_statement(order, [])
+        found[f"filter_{order}_others"] = filter_statement(order, OTHERS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA_FILE.read_text(encoding="utf-8"))
+        yield connection
+
+
+def plan(database: sqlite3.Connection, statement: str) -> list[str]:
+    numbered = max((number for number in range(1, 10) if f"?{number}" in statement), default=0)
+    values = [None] * (numbered or statement.count("?"))
+    return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+def faults(steps: list[str]) -> list[str]:
+    return [
+        step
+        for step in steps
+        if (step.startswith("SCAN") and step not in {"SCAN CONSTANT ROW", "SCAN (subquery-1)", "SCAN (subquery-2)"})
+        or "TEMP B-TREE" in step
+        or "AUTOMATIC" in step
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in statements() if name not in WALKS_BY_DESIGN])
+def test_statement_neither_scans_nor_sorts(database: sqlite3.Connection, name: str) -> None:
+    steps = plan(database, statements()[name])
+    assert faults(steps) == [], steps
+
+
+@pytest.mark.parametrize("name", WALKS_BY_DESIGN)
+def test_a_statement_that_does_would_be_noticed(database: sqlite3.Connection, name: str) -> None:
+    assert faults(plan(database, statements()[name]))
+
+
+def test_pages_are_read_from_the_clustered_key(database: sqlite3.Connection) -> None:
+    for order in ("asc", "desc"):
+        steps = plan(database, statements()[f"messages.list_{order}"])
+        assert len(steps) == 1
+        assert "USING PRIMARY KEY (conversation=? AND sequence" in steps[0]
