@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from types import MethodType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
+
+from msgspec.structs import replace
 
 from turnwise._call import Call, CallOptions, Exchange, PageCall, StreamableCall, StreamablePages, StreamCall
 from turnwise._shape import OPTIONS, Shape, merged

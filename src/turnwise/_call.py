@@ -7,8 +7,10 @@ asynchronously; `_bind.py` turns the function into a method of either kind of cl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar
+
+import msgspec
 
 from turnwise.types._base import Request
 
@@ -55,9 +57,8 @@ class CallOptions(TypedDict, total=False):
     """Body fields beside the call's own, by their wire names; they win."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """One HTTP exchange, before options of the client are applied.
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP exchange, before options of the client are applied: a Struct, because one is made for every call.
 
     `path` is a template such as `/api/v1/conversation/{conversationId}/send`; `ids` fill its braces in order,
     percent-encoded. `query` is left out where a value is `None` or `OMIT`; a mapping value is flattened to `key.sub`.
@@ -67,9 +68,9 @@ class Exchange:
     path: str
     """A path under the client's origin, or a whole address."""
     ids: tuple[str, ...] = ()
-    query: Mapping[str, object] = field(default_factory=dict[str, object])
+    query: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
     body: Request | Mapping[str, object] | None = None
-    options: CallOptions = field(default_factory=CallOptions)
+    options: CallOptions = msgspec.field(default_factory=CallOptions)
     patient: bool = False
     """Whether the answer may be silent while a model works (600 s between bytes instead of 60)."""
     content: bytes | None = None
@@ -81,15 +82,13 @@ class Exchange:
     """Whether the exchange leaves for somebody else: without the secret and the run-as headers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call(Exchange, Generic[T]):
+class Call(Exchange, Generic[T], frozen=True, kw_only=True):
     """One exchange that ends in one value."""
 
     result: type[T]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamCall(Exchange, Generic[T, R]):
+class StreamCall(Exchange, Generic[T, R], frozen=True, kw_only=True):
     """One exchange that yields events of the union `events`.
 
     With `result` the stream ends in exactly one `result` event of that type and an end without it is an
@@ -102,16 +101,14 @@ class StreamCall(Exchange, Generic[T, R]):
     """The type of the last event's data; `NoneType` where there is none."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageCall(Exchange, Generic[T]):
+class PageCall(Exchange, Generic[T], frozen=True, kw_only=True):
     """A walk over pages: the first exchange; the following ones carry the last answer's cursor."""
 
     item: type[T]
     cursor: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamableCall(Call[T], Generic[T, E]):
+class StreamableCall(Call[T], Generic[T, E], frozen=True, kw_only=True):
     """One exchange that can be had whole, or as a stream of events of the union `events` that ends in a `T`."""
 
     events: object
@@ -130,8 +127,7 @@ class StreamableCall(Call[T], Generic[T, E]):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamablePages(PageCall[T], Generic[T, E]):
+class StreamablePages(PageCall[T], Generic[T, E], frozen=True, kw_only=True):
     """A walk over pages that can be had as one stream of `item` events, which the server walks by itself."""
 
     events: object

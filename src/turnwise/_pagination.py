@@ -6,8 +6,9 @@ The walk ends where the cursor is empty or missing, where a page has no items, a
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from dataclasses import replace
 from typing import Generic, TypeVar
+
+from msgspec.structs import replace
 
 from turnwise._call import PageCall
 from turnwise._decode import Reply, decode_page

@@ -8,7 +8,6 @@ keeps the bytes it was decoded from and reads the rest from them when somebody a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, cast
 
 import msgspec
@@ -25,8 +24,7 @@ Milliseconds = int | float
 """A moment, in milliseconds since 1970-01-01T00:00:00Z."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseInfo:
+class ResponseInfo(msgspec.Struct, frozen=True):
     """The status and the headers (names in lower case) an answer came with."""
 
     status: int
