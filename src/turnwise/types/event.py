@@ -109,97 +109,106 @@ class Event(Result, frozen=True, kw_only=True):
     seq: int | None = None
 
 
-class SendResultEvent(Event, frozen=True, kw_only=True, tag="sendResult"):
+class KnownEvent(Event, frozen=True, kw_only=True):
+    """An event of a declared type."""
+
+    @property
+    def type(self) -> str:
+        """The event's type, by its wire name."""
+        return str(self.__struct_config__.tag)
+
+
+class SendResultEvent(KnownEvent, frozen=True, kw_only=True, tag="sendResult"):
     """The user's message was taken."""
 
     data: SentMessage = field(default_factory=SentMessage)
 
 
-class CompleteBeginEvent(Event, frozen=True, kw_only=True, tag="completeBegin"):
+class CompleteBeginEvent(KnownEvent, frozen=True, kw_only=True, tag="completeBegin"):
     """The bot begins to work."""
 
     data: Empty = field(default_factory=Empty)
 
 
-class TokenEvent(Event, frozen=True, kw_only=True, tag="token"):
+class TokenEvent(KnownEvent, frozen=True, kw_only=True, tag="token"):
     """A piece of the reply."""
 
     data: Token
 
 
-class ReasoningTokenEvent(Event, frozen=True, kw_only=True, tag="reasoningToken"):
+class ReasoningTokenEvent(KnownEvent, frozen=True, kw_only=True, tag="reasoningToken"):
     """A piece of the model's reasoning; not part of the reply."""
 
     data: Token
 
 
-class MessageEvent(Event, frozen=True, kw_only=True, tag="message"):
+class MessageEvent(KnownEvent, frozen=True, kw_only=True, tag="message"):
     """A finished message: `bot`, `reasoning`, `activity`."""
 
     data: TextMessage
 
 
-class WaitForChannelMessageBeginEvent(Event, frozen=True, kw_only=True, tag="waitForChannelMessageBegin"):
+class WaitForChannelMessageBeginEvent(KnownEvent, frozen=True, kw_only=True, tag="waitForChannelMessageBegin"):
     """The server waits for a function's result on a channel."""
 
     data: WaitForChannelMessage
 
 
-class WaitForChannelMessageEndEvent(Event, frozen=True, kw_only=True, tag="waitForChannelMessageEnd"):
+class WaitForChannelMessageEndEvent(KnownEvent, frozen=True, kw_only=True, tag="waitForChannelMessageEnd"):
     """A function's result arrived."""
 
     data: WaitForChannelMessage
 
 
-class UsageEvent(Event, frozen=True, kw_only=True, tag="usage"):
+class UsageEvent(KnownEvent, frozen=True, kw_only=True, tag="usage"):
     """What one model turn used."""
 
     data: ModelUsage
 
 
-class CompleteEndEvent(Event, frozen=True, kw_only=True, tag="completeEnd"):
+class CompleteEndEvent(KnownEvent, frozen=True, kw_only=True, tag="completeEnd"):
     """The bot's work ended."""
 
     data: Empty = field(default_factory=Empty)
 
 
-class ReceiveResultEvent(Event, frozen=True, kw_only=True, tag="receiveResult"):
+class ReceiveResultEvent(KnownEvent, frozen=True, kw_only=True, tag="receiveResult"):
     """The bot's reply was stored."""
 
     data: ReceivedMessage
 
 
-class AbortEvent(Event, frozen=True, kw_only=True, tag="abort"):
+class AbortEvent(KnownEvent, frozen=True, kw_only=True, tag="abort"):
     """The completion was aborted."""
 
     data: Abort = field(default_factory=Abort)
 
 
-class ErrorEvent(Event, frozen=True, kw_only=True, tag="error"):
+class ErrorEvent(KnownEvent, frozen=True, kw_only=True, tag="error"):
     """The operation failed after its stream had begun; nothing follows."""
 
     data: ErrorBody
 
 
-class PingEvent(Event, frozen=True, kw_only=True, tag="ping"):
+class PingEvent(KnownEvent, frozen=True, kw_only=True, tag="ping"):
     """Keeps a quiet line alive."""
 
     data: Empty = field(default_factory=Empty)
 
 
-class NopEvent(Event, frozen=True, kw_only=True, tag="nop"):
+class NopEvent(KnownEvent, frozen=True, kw_only=True, tag="nop"):
     """Says only that the server is there."""
 
     data: Empty = field(default_factory=Empty)
 
 
-class ResultEvent(Event, Generic[T], frozen=True, kw_only=True, tag="result"):
+class ResultEvent(KnownEvent, Generic[T], frozen=True, kw_only=True, tag="result"):
     """The operation's result; the last event."""
 
     data: T
 
 
-class ItemEvent(Event, Generic[T], frozen=True, kw_only=True, tag="item"):
+class ItemEvent(KnownEvent, Generic[T], frozen=True, kw_only=True, tag="item"):
     """An item of a list."""
 
     data: T
