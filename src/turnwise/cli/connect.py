@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,31 +35,38 @@ Database = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A server that answers."""
 
     url: str
-    secret: str
+    secret: str = field(repr=False)
     place: str
     """What identifies the conversations it holds, from one start to the next."""
-    embedded: bool
+    model: str | None = None
+    """Who answers where a conversation names nobody; `None` for a server elsewhere, which does not tell."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about it."""
 
-    def __repr__(self) -> str:
-        return f"Origin(url={self.url!r}, place={self.place!r}, embedded={self.embedded})"
+    @property
+    def embedded(self) -> bool:
+        """Whether it runs in this process."""
+        return self.model is not None
 
 
 @contextmanager
 def origin(base_url: str | None, database: str | None, *, model: str | None = "offline") -> Generator[Origin]:
     """Open the server at `base_url` or, where there is none, one on `database` for as long as the block runs."""
     if base_url:
-        yield Origin(url=base_url, secret=_secret(base_url), place=base_url, embedded=False)
+        yield Origin(url=base_url, secret=_secret(base_url), place=base_url)
         return
     from turnwise.server.embed import embedded
 
     url = database_url(database)
-    with embedded(database_url=url, model=model) as server:
-        yield Origin(url=server.url, secret=server.secret, place=url, embedded=True)
+    with ExitStack() as stack:
+        with usage_errors():
+            server = stack.enter_context(embedded(database_url=url, model=model))
+        yield Origin(url=server.url, secret=server.secret, place=url, model=server.model, notes=server.notes)
 
 
 @contextmanager

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from turnwise.types.conversation import Conversation
     from turnwise.types.message import Message
 
-__all__ = ["app", "title"]
+__all__ = ["app", "print_conversations", "title"]
+
+_MODEL_LENGTH = 20
 
 Id = Annotated[str, typer.Argument(metavar="CONVERSATION", help="The conversation's id.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, everything else on stderr.")]
@@ -41,7 +43,7 @@ def list_(
         if as_json:
             write_json(conversations)
         else:
-            _write_table(conversations)
+            print_conversations(conversations)
 
 
 @app.command()
@@ -133,16 +135,25 @@ def _chosen(turnwise: Turnwise, conversation_ids: list[str]) -> Iterator[Convers
                 yield event.data
 
 
-def _write_table(conversations: Iterable[Conversation]) -> None:
+def print_conversations(
+    conversations: Iterable[Conversation], *, here: str | None = None, numbered: bool = False
+) -> None:
+    """Print a table of conversations, `here` set off, with ids or numbered from 1."""
     from rich.text import Text
 
-    from turnwise.cli.output import ago, note, one_line, stdout, table
+    from turnwise.cli.output import ago, note, one_line, print_table, shortened
 
-    rows = table("ID", "Name", "Model", "Updated", whole=("ID", "Updated"), wide="Name")
-    for each in conversations:
-        rows.add_row(each.id, Text(title(each)), Text(one_line(each.model)), Text(ago(each.updated_at), "dim"))
-    if rows.row_count:
-        stdout().print(rows)
+    rows = [
+        [
+            Text(str(number) if numbered else each.id),
+            Text(title(each), "bold" if each.id == here else ""),
+            Text(shortened(one_line(each.model), _MODEL_LENGTH), "dim"),
+            Text(ago(each.updated_at), "dim"),
+        ]
+        for number, each in enumerate(conversations, start=1)
+    ]
+    if rows:
+        print_table(["#" if numbered else "ID", "Name", "Model", "Updated"], rows, wide="Name")
     else:
         note("There are no conversations yet. `turnwise chat` begins one.")
 

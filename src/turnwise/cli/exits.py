@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 __all__ = ["CommandFailed", "ExitStatus", "explain", "status_of"]
@@ -27,6 +28,9 @@ class ExitStatus(IntEnum):
     NOT_FOUND = 4
     INTERRUPTED = 130
 
+
+_REFUSAL = re.compile(r"\[4\d\d [A-Z_]+(?:, request \w+)?\]")
+"""What only a program, or the server's operator, needs to know of a refusal; of a server's failure it is shown."""
 
 _BY_STATUS = {401: ExitStatus.NOT_AUTHENTICATED, 404: ExitStatus.NOT_FOUND}
 
@@ -49,7 +53,9 @@ def status_of(error: Exception) -> ExitStatus:
 def explain(error: Exception) -> str | None:
     """Say in one line what went wrong and what to do next; `None` for what nobody foresaw."""
     if isinstance(error, CommandFailed) or type(error).__module__.startswith("turnwise."):
-        return " ".join(str(error).split())
+        # The message of a 400 names what is wrong and what is expected; the client's advice is for programs.
+        told = str(error) if getattr(error, "status", 0) != 400 else str(error.args[0])
+        return " ".join(_REFUSAL.sub("", told).split())
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return " ".join(str(error).split())
     return None

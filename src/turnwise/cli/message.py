@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from turnwise.types.conversation import Order
     from turnwise.types.message import Message
 
-__all__ = ["app", "message_style"]
+__all__ = ["app"]
+
+_STYLES = {"user": "cyan", "bot": "green"}
 
 app = typer.Typer(help="Look at messages.", no_args_is_help=True)
 
@@ -48,25 +50,21 @@ def list_(
             _write_table(messages)
 
 
-def message_style(type: str) -> str:
-    """Return the colour that tells who speaks."""
-    return {"user": "bold cyan", "bot": "bold green"}.get(type, "dim")
-
-
 def _write_table(messages: Iterable[Message]) -> None:
     from rich.text import Text
 
-    from turnwise.cli.output import ago, note, one_line, stdout, table
+    from turnwise.cli.output import ago, note, one_line, print_table
 
-    rows = table("ID", "Type", "Text", "When", whole=("ID", "When"), wide="Text")
-    for message in messages:
-        rows.add_row(
-            message.id,
-            Text(one_line(message.type), message_style(message.type)),
-            Text(one_line(message.text)),
-            Text(ago(message.created_at), "dim"),
-        )
-    if rows.row_count:
-        stdout().print(rows)
+    rows = [
+        [
+            Text(each.id),
+            Text(one_line(each.type), _STYLES.get(each.type, "dim")),
+            Text(one_line(each.text)),
+            Text(ago(each.created_at), "dim"),
+        ]
+        for each in messages
+    ]
+    if rows:
+        print_table(["ID", "Type", "Text", "When"], rows, wide="Text")
     else:
         note("This conversation has no messages.")

@@ -94,15 +94,19 @@ def _write_json(secrets: Sequence[SecretInfo]) -> None:
 def _write_table(secrets: Sequence[SecretInfo]) -> None:
     from rich.text import Text
 
-    from turnwise.cli.output import ago, note, one_line, stdout, table
+    from turnwise.cli.output import ago, note, one_line, print_table
 
     if not secrets:
         note("There are no secrets yet. `turnwise secret create --account NAME` makes one.")
         return
-    rows = table("ID", "Account", "Begins", "Created", "State", whole=("ID",), wide="Account")
-    for secret in secrets:
-        state = Text("valid", "green") if secret.revoked_at is None else Text("revoked", "red")
-        rows.add_row(
-            secret.id, Text(one_line(secret.account.name)), Text(f"{secret.hint}…"), ago(secret.created_at), state
-        )
-    stdout().print(rows)
+    rows = [
+        [
+            Text(each.id),
+            Text(one_line(each.account.name)),
+            Text(f"{each.hint}…", "dim"),
+            Text(ago(each.created_at), "dim"),
+            Text("valid", "green") if each.revoked_at is None else Text("revoked", "red"),
+        ]
+        for each in secrets
+    ]
+    print_table(["ID", "Account", "Begins", "Created", "State"], rows, wide="Account")

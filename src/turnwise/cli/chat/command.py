@@ -11,6 +11,7 @@ import typer
 
 from turnwise.cli.connect import BaseUrl, Database, Origin, origin
 from turnwise.cli.exits import CommandFailed, ExitStatus
+from turnwise.cli.output import note
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,23 +83,26 @@ def _chat(
     client = AsyncTurnwise(secret=server.secret, base_url=server.url)
     try:
         session = ChatSession(client.conversation, server.place, LastConversations(data_folder() / "last.json"))
-        session.backstory, session.model = backstory, model
-        runner.run(_enter(session, conversation_id, last=last))
+        session.backstory = backstory
+        # A server in this process was started with the model; elsewhere, the conversation has to name it.
+        session.model = None if server.embedded else model
+        for each in server.notes:
+            note(each)
+        runner.run(_enter(session, conversation_id, backstory=backstory, model=model, last=last))
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
             from turnwise.cli.chat.lines import run_lines
 
             run_lines(session, sys.stdin, runner, stream=stream, as_json=as_json)
             return ExitStatus.DONE
-        return _interactive(session, runner, stream=stream)
+        return _interactive(session, server, runner, stream=stream)
     finally:
         runner.run(client.aclose())
 
 
-async def _enter(session: ChatSession, conversation_id: str | None, *, last: bool) -> None:
+async def _enter(
+    session: ChatSession, conversation_id: str | None, *, backstory: str | None, model: str | None, last: bool
+) -> None:
     """Open the conversation that was asked for; what the command line says of its bot is changed in it."""
-    from turnwise.cli.output import note
-
-    backstory, model = session.backstory, session.model
     if last and (conversation_id := session.last.get(session.place)) is None:
         note("There is no last conversation here: a new one begins.")
     if conversation_id is None:
@@ -110,7 +114,7 @@ async def _enter(session: ChatSession, conversation_id: str | None, *, last: boo
         await session.use_backstory(backstory)
 
 
-def _interactive(session: ChatSession, runner: asyncio.Runner, *, stream: bool) -> ExitStatus:
+def _interactive(session: ChatSession, server: Origin, runner: asyncio.Runner, *, stream: bool) -> ExitStatus:
     from turnwise.cli.chat.commands import choices, show_history
     from turnwise.cli.chat.interactive import Chat
     from turnwise.cli.chat.prompt import Prompt
@@ -121,16 +125,17 @@ def _interactive(session: ChatSession, runner: asyncio.Runner, *, stream: bool) 
     console = stdout()
     console.push_theme(THEME)
     prompt = Prompt(data_folder() / "history", lambda command: choices(session, command))
-    _greet(console)
+    _greet(console, session.model or server.model)
     runner.run(show_history(session, console))
     console.print()
     return Chat(session, console, prompt, runner, stream=stream).run()
 
 
-def _greet(console: Console) -> None:
+def _greet(console: Console, model: str | None) -> None:
     from rich.text import Text
 
-    console.print(Text("Turnwise", "bold").append("  Enter sends · Alt-Enter new line · /help", "not bold dim"))
+    who = f" · {model}" if model else ""
+    console.print(Text("Turnwise", "bold").append(f"{who} · Enter sends · Alt-Enter new line · /help", "not bold dim"))
 
 
 def _backstory(told: str | None) -> str | None:

@@ -14,12 +14,13 @@ from rich.text import Text
 
 from turnwise.cli.chat.session import ChatSession
 from turnwise.cli.chat.transcript import print_messages
-from turnwise.cli.conversation import title
+from turnwise.cli.conversation import print_conversations, title
 from turnwise.cli.exits import CommandFailed
-from turnwise.cli.output import ago, one_line, table
 
 if TYPE_CHECKING:
+    from turnwise import AsyncPage
     from turnwise.cli.chat.prompt import Choice
+    from turnwise.types.conversation import Conversation
 
 __all__ = ["COMMANDS", "Command", "Leave", "choices", "run"]
 
@@ -49,12 +50,18 @@ async def run(line: str, session: ChatSession, console: Console) -> None:
         CommandFailed: there is no such command, or it needs something else.
     """
     name, _, argument = line.partition(" ")
-    command = COMMANDS.get(name)
-    if command is None:
-        raise CommandFailed(
-            f"There is no command {name}. /help lists them; a message that begins with / begins with //."
-        )
+    command = _find(name)
     await command.run(session, console, argument.strip())
+
+
+def _find(name: str) -> Command:
+    """Return the command of that name, or the only one that begins so."""
+    begun = [command for command in COMMANDS.values() if command.name.startswith(name)]
+    if name in COMMANDS or len(begun) == 1:
+        return COMMANDS.get(name, begun[0])
+    if begun and name != "/":
+        raise CommandFailed(f"{name} may be {' or '.join(command.name for command in begun)}. Type one letter more.")
+    raise CommandFailed(f"There is no command {name}. /help lists them; // begins a message that begins with a slash.")
 
 
 def choices(session: ChatSession, command: str) -> list[Choice]:
@@ -74,23 +81,23 @@ async def _new(session: ChatSession, console: Console, _argument: str) -> None:
 
 
 async def _list(session: ChatSession, console: Console, _argument: str) -> None:
+    page = await _latest(session)
+    print_conversations(page.items, here=session.conversation_id, numbered=True)
+    if page.items:
+        _say(console, "/open # goes on with one of them.")
+
+
+async def _latest(session: ChatSession) -> AsyncPage[Conversation]:
     page = await session.conversations.list(take=_LISTED)
     session.listed = [(each.id, title(each)) for each in page.items]
-    if not page.items:
-        _say(console, "There are no conversations yet.")
-        return
-    shown = table("#", "Name", "Model", "Updated", whole=("#", "Updated"), wide="Name")
-    for number, each in enumerate(page.items, start=1):
-        here = "bold" if each.id == session.conversation_id else ""
-        updated = Text(ago(each.updated_at), "dim")
-        shown.add_row(str(number), Text(title(each), here), Text(one_line(each.model), "dim"), updated)
-    console.print(shown)
-    _say(console, "/open # goes on with one of them.")
+    return page
 
 
 async def _open(session: ChatSession, console: Console, argument: str) -> None:
     if not argument:
         raise CommandFailed("/open needs a number that /list shows, or a conversation's id.")
+    if argument.isdigit() and not session.listed:
+        await _latest(session)
     known = argument.isdigit() and 0 < int(argument) <= len(session.listed)
     conversation = await session.open(session.listed[int(argument) - 1][0] if known else argument)
     await show_history(session, console)

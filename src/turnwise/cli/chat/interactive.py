@@ -60,6 +60,7 @@ class Chat:
     def _take(self, line: str) -> None:
         if line.startswith("/") and not line.startswith("//"):
             self._guarded(commands.run(line, self._session, self._console), stopped="Stopped.")
+            self._console.print()
         elif line:
             text = line[1:] if line.startswith("//") else line
             self._console.print()

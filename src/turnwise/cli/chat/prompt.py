@@ -36,14 +36,15 @@ class Prompt:
         self, history: Path, choices: Choices, *, input: Input | None = None, output: Output | None = None
     ) -> None:
         history.touch(mode=0o600)
+        commands = _Commands(choices)
         self._session: PromptSession[str] = PromptSession(
             FormattedText([("class:prompt", PROMPT)]),
             multiline=True,
             prompt_continuation=" " * len(PROMPT),
             history=FileHistory(str(history)),
-            completer=_Commands(choices),
+            completer=commands,
             complete_while_typing=Condition(self._is_command),
-            key_bindings=_bindings(),
+            key_bindings=_bindings(commands),
             style=_STYLE,
             input=input,
             output=output,
@@ -79,7 +80,7 @@ def _matching(choices: Sequence[Choice], begun: str) -> Iterator[Completion]:
             yield Completion(text, start_position=-len(begun), display_meta=meaning)
 
 
-def _bindings() -> KeyBindings:
+def _bindings(commands: Completer) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -89,6 +90,17 @@ def _bindings() -> KeyBindings:
             event.current_buffer.complete_state = None
         else:
             event.current_buffer.validate_and_handle()
+
+    @keys.add("tab")
+    def complete(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        found = list(commands.get_completions(buffer.document, CompleteEvent(completion_requested=True)))
+        if len(found) == 1:
+            buffer.apply_completion(found[0])
+        elif buffer.complete_state is not None:
+            buffer.complete_next()
+        else:
+            buffer.start_completion(insert_common_part=True)
 
     @keys.add("escape", "enter")
     def break_line(event: KeyPressEvent) -> None:
@@ -101,5 +113,5 @@ def _bindings() -> KeyBindings:
         else:
             event.app.exit(exception=KeyboardInterrupt)
 
-    _ = send, break_line, clear_or_leave
+    _ = send, complete, break_line, clear_or_leave
     return keys

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from turnwise.cli.chat.state import LastConversations
+from turnwise.cli.output import shortened
 from turnwise.types._base import OMIT
 from turnwise.types.conversation import CompleteResult
 
@@ -84,7 +85,7 @@ class ChatSession:
     async def _ensure(self, text: str) -> str:
         if self.conversation_id is None:
             made = await self.conversations.create(
-                name=_name(text),
+                name=shortened(" ".join(text.split()), _NAME_LENGTH),
                 model=OMIT if self.model is None else self.model,
                 backstory=OMIT if self.backstory is None else self.backstory,
             )
@@ -95,8 +96,3 @@ class ChatSession:
     def _enter(self, conversation_id: str) -> None:
         self.conversation_id = conversation_id
         self.last.set(self.place, conversation_id)
-
-
-def _name(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _NAME_LENGTH else line[: _NAME_LENGTH - 1].rstrip() + "…"
