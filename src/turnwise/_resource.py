@@ -9,6 +9,7 @@ from turnwise._fetch import FetchOptions, exchange_of, read, stream_of
 from turnwise._options import ClientOptions, OptionChanges
 from turnwise._raw import RawResponse
 from turnwise._runner import AsyncRunner, SyncRunner
+from turnwise._shape import shows
 
 if TYPE_CHECKING:
     from turnwise._options import Secret
@@ -39,6 +40,7 @@ class Base(Generic[K]):
         """The server's address, `base_url` with `host` and `protocol` applied."""
         return self._runner.options.base_url
 
+    @shows(OptionChanges)
     def with_options(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return a client with other options, over the same connections.
 
@@ -47,6 +49,7 @@ class Base(Generic[K]):
         """
         return over(type(self), self._runner.with_options(self._runner.options.extend(**changes)))
 
+    @shows(OptionChanges)
     def extend(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return a client with other options: `with_options`, as the Node client calls it."""
         return self.with_options(**changes)
@@ -66,6 +69,7 @@ def over(kind: type[C], runner: SyncRunner | AsyncRunner) -> C:
 class Resource(Base[SyncRunner]):
     """A client that blocks. Safe to use from many threads; close it, or use it as a context manager."""
 
+    @shows(OptionChanges)
     def __init__(self, **options: Unpack[OptionChanges]) -> None:
         """Make a client; `ClientOptions` says what each option is and what it is unless given."""
         self._runner = SyncRunner(ClientOptions.of(**options))
@@ -75,6 +79,7 @@ class Resource(Base[SyncRunner]):
     def client_fetch(self, path: str, /, **request: Unpack[FetchOptions]) -> object: ...
     @overload
     def client_fetch(self, path: str, /, *, result: type[T], **request: Unpack[FetchOptions]) -> T | RawResponse: ...
+    @shows(FetchOptions)
     def client_fetch(self, path: str, /, *, result: type[object] = object, **request: Unpack[FetchOptions]) -> object:
         """Make a request that has no method of its own, such as `client_fetch("/api/v1/bot/list", query={"take": 5})`.
 
@@ -84,6 +89,7 @@ class Resource(Base[SyncRunner]):
         """
         return read(self._runner.fetch_raw(exchange_of(path, request)), result)
 
+    @shows(FetchOptions)
     def client_fetch_stream(self, path: str, /, **request: Unpack[FetchOptions]) -> Stream[AnyEvent, None]:
         """Make a request as `client_fetch` does, and have its answer as a stream of events."""
         return self._runner.stream(stream_of(path, request))
@@ -105,6 +111,7 @@ class Resource(Base[SyncRunner]):
 class AsyncResource(Base[AsyncRunner]):
     """An async client, for one event loop after another; close it, or use it as a context manager."""
 
+    @shows(OptionChanges)
     def __init__(self, **options: Unpack[OptionChanges]) -> None:
         """Make a client; `ClientOptions` says what each option is and what it is unless given."""
         self._runner = AsyncRunner(ClientOptions.of(**options))
@@ -116,6 +123,7 @@ class AsyncResource(Base[AsyncRunner]):
     async def client_fetch(
         self, path: str, /, *, result: type[T], **request: Unpack[FetchOptions]
     ) -> T | RawResponse: ...
+    @shows(FetchOptions)
     async def client_fetch(
         self, path: str, /, *, result: type[object] = object, **request: Unpack[FetchOptions]
     ) -> object:
@@ -127,6 +135,7 @@ class AsyncResource(Base[AsyncRunner]):
         """
         return read(await self._runner.fetch_raw(exchange_of(path, request)), result)
 
+    @shows(FetchOptions)
     def client_fetch_stream(self, path: str, /, **request: Unpack[FetchOptions]) -> AsyncStream[AnyEvent, None]:
         """Make a request as `client_fetch` does, and have its answer as a stream of events."""
         return self._runner.stream(stream_of(path, request))

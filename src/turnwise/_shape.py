@@ -10,12 +10,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import FunctionType
-from typing import cast
+from typing import TypeVar, cast
 
 from turnwise._call import CallOptions, Exchange
 from turnwise.types._base import OMIT
 
-__all__ = ["OPTIONS", "Shape", "camel", "merged", "nearest"]
+__all__ = ["OPTIONS", "Shape", "camel", "merged", "nearest", "shows"]
+
+F = TypeVar("F", bound=Callable[..., object])
 
 OPTIONS = frozenset(CallOptions.__annotations__)
 
@@ -80,15 +82,10 @@ class Shape:
 
     def signature(self, *, awaited: bool, streamed: bool) -> inspect.Signature:
         """Return the endpoint's signature as a method has it, with the options of every call spelled out."""
-        signature = inspect.signature(self.endpoint)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=OMIT, annotation=annotation.__forward_arg__)
-            for name, annotation in CallOptions.__annotations__.items()
-        ]
+        signature = _spelled(inspect.signature(self.endpoint), CallOptions)
         myself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         answer = _answer(str(signature.return_annotation), awaited=awaited, streamed=streamed)
-        return signature.replace(parameters=[myself, *own, *options], return_annotation=answer)
+        return signature.replace(parameters=[myself, *signature.parameters.values()], return_annotation=answer)
 
     @cached_property
     def _wire_names(self) -> dict[str, str]:
@@ -106,6 +103,25 @@ def nearest(unknown: str, known: Sequence[str]) -> str:
 
     near = get_close_matches(_snake(unknown), known, 1, 0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+
+
+def shows(options: type) -> Callable[[F], F]:
+    """Let the signature of a function spell out the keywords that it takes as `**options`."""
+
+    def spell(function: F) -> F:
+        vars(function)["__signature__"] = _spelled(inspect.signature(function), options)
+        return function
+
+    return spell
+
+
+def _spelled(signature: inspect.Signature, options: type) -> inspect.Signature:
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    spelled = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=OMIT, annotation=annotation.__forward_arg__)
+        for name, annotation in options.__annotations__.items()
+    ]
+    return signature.replace(parameters=[*own, *spelled])
 
 
 def merged(signatures: list[inspect.Signature]) -> inspect.Signature:
