@@ -19,8 +19,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 HTTP_LIBRARIES = ("aiohttp", "urllib3", "http.client", "httpx", "requests")
 WEB_LIBRARIES = ("starlette", "uvicorn")
 DATABASE_LIBRARIES = ("sqlite3", "sqlalchemy", "alembic", "asyncpg")
-# Beside the port: models by name, made by whoever starts the server, and the estimate of a text's tokens.
-FRONTS = ("turnwise.server.models.registry", "turnwise.server.models.tokens")
+# Beside the port: the estimate of a text's tokens.
+FRONTS = ("turnwise.server.models.tokens",)
 ADAPTERS = ("storage", "models", "retrieval", "privacy", "channels", "blobs")
 
 

@@ -17,7 +17,7 @@ from turnwise.server.exchange import Limits
 from turnwise.server.gate import Gate
 from turnwise.server.handler import Endpoint
 from turnwise.server.ids import Clock, NewId, new_id, now
-from turnwise.server.models.registry import ModelRegistry
+from turnwise.server.models.base import Models
 from turnwise.server.page import Page
 from turnwise.server.routes import OPERATIONS
 from turnwise.server.services import Services
@@ -43,7 +43,7 @@ class Adapters:
     """What the server stands on."""
 
     storage: Storage
-    models: ModelRegistry
+    models: Models
     new_id: NewId = new_id
     clock: Clock = now
     guest_secret: str = field(default="", repr=False)

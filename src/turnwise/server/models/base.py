@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,9 +21,11 @@ __all__ = [
     "Model",
     "ModelConfig",
     "ModelError",
+    "Models",
     "Prompt",
     "PromptMessage",
     "ReasoningDelta",
+    "ResolvedModel",
     "TextDelta",
 ]
 
@@ -113,4 +115,28 @@ class Model(Protocol):
 
         Closing the iterator, or cancelling the task that reads it, ends the upstream request at once.
         """
+        ...
+
+
+class ResolvedModel(NamedTuple):
+    """A model, and the configuration its string brought."""
+
+    model: Model
+    config: ModelConfig
+
+
+class Models(Protocol):
+    """All models there are."""
+
+    async def resolve(self, model: str | None, /) -> ResolvedModel:
+        """Return the model that a conversation's `model` means; the default for `None` or nothing.
+
+        Raises:
+            BadRequest: there is no such model, or its configuration cannot be read; the message says which there are.
+            Unavailable: the default model needs a model server, and none is configured.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections to model servers."""
         ...

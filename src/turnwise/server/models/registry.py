@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from turnwise.server.errors import BadRequest, Unavailable
-from turnwise.server.models.base import Model, ModelConfig, ModelError
+from turnwise.server.models.base import Model, ModelConfig, ModelError, ResolvedModel
 from turnwise.server.models.model_list import ListedModel
 from turnwise.server.models.offline import NAME as OFFLINE
 from turnwise.server.models.offline import OfflineModel
@@ -32,6 +32,7 @@ __all__ = [
     "ResolvedModel",
     "UnknownModelError",
     "endpoint_of",
+    "parse_model",
 ]
 
 OPENAI: Final = "https://api.openai.com/v1"
@@ -48,13 +49,6 @@ class UnknownModelError(BadRequest):
 
 class ModelConfigError(BadRequest):
     """A model's string that cannot be read; the message names the setting."""
-
-
-class ResolvedModel(NamedTuple):
-    """A model, and the configuration its string brought."""
-
-    model: Model
-    config: ModelConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from turnwise.server.errors import BadRequest
 from turnwise.server.ids import Clock, NewId
-from turnwise.server.models.registry import ModelRegistry
+from turnwise.server.models.base import Models
 from turnwise.server.services.fields import check_messages, check_meta, given, given_fields
 from turnwise.server.services.idempotency import KeyedRequest, done_once
 from turnwise.server.services.reference import check_bot
@@ -47,7 +47,7 @@ USAGE_PERIOD: Final = 90 * 24 * 3600 * 1000
 class ConversationService:
     """Stores and reads conversations."""
 
-    def __init__(self, storage: Storage, models: ModelRegistry, *, new_id: NewId, clock: Clock) -> None:
+    def __init__(self, storage: Storage, models: Models, *, new_id: NewId, clock: Clock) -> None:
         self._storage = storage
         self._models = models
         self._new_id = new_id

@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from turnwise.server.models.registry import ModelRegistry
-from turnwise.server.services.history import build_prompt
-
 from turnwise.server.errors import BadRequest, DomainError, Unavailable, Upstream
 from turnwise.server.ids import Clock, NewId
-from turnwise.server.models.base import Finish, Model, ModelError, Prompt
+from turnwise.server.models.base import Finish, Model, ModelError, Models, Prompt
 from turnwise.server.services.exchange import (
     Begun,
     Ended,
@@ -22,6 +19,7 @@ from turnwise.server.services.exchange import (
     StatelessExchange,
     TurnExchange,
 )
+from turnwise.server.services.history import build_prompt
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.reply import Interruption, Reply
@@ -58,7 +56,7 @@ class TurnService:
     def __init__(
         self,
         storage: Storage,
-        models: ModelRegistry,
+        models: Models,
         *,
         new_id: NewId,
         clock: Clock,
