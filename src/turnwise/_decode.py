@@ -8,7 +8,6 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from turnwise._call import Answer
 from turnwise._errors import STATUS_OF_CODE, APIError, DecodeError, error_class
 from turnwise._transport.base import AsyncTransportResponse, TransportResponse, WireRequest
 from turnwise.types._base import ResponseInfo, Result, keep
@@ -65,8 +64,6 @@ def decode_result(kind: type[T], reply: Reply) -> T:
     error = disguised_error(reply)
     if error is not None:
         raise error
-    if kind is Answer:
-        return cast("T", Answer(reply.body, reply.info))
     result = _decoded(kind, reply.body, reply)
     if isinstance(result, Result):
         keep(result, reply.body, reply.info)

@@ -12,6 +12,7 @@ from turnwise._errors import TurnwiseError
 from turnwise._log import ExchangeLog, configure, enabled
 from turnwise._options import ClientOptions, build, policy_of, timeout_of
 from turnwise._pagination import AsyncPage, Leaf, Page, exchange_of
+from turnwise._raw import RawResponse
 from turnwise._retry import Sleep, adrive, drive
 from turnwise._streaming import AsyncStream, Stream, not_a_stream
 from turnwise._transport import async_transport, transport
@@ -66,6 +67,14 @@ class Attempt:
         return reply
 
 
+def raw_response(reply: Reply) -> RawResponse:
+    """Return an answer as it came, or raise the error that it is in disguise."""
+    error = disguised_error(reply)
+    if error is not None:
+        raise error
+    return RawResponse(reply.info, reply.body)
+
+
 def _refuse(reply: Reply) -> TurnwiseError:
     return disguised_error(reply) or not_a_stream(reply)
 
@@ -94,6 +103,10 @@ class SyncRunner:
     def pages(self, call: PageCall[T]) -> Page[T]:
         """Fetch the first page of `call`."""
         return Page(Leaf(call, self._fetch_page(call)), self._fetch_page)
+
+    def fetch_raw(self, exchange: Exchange) -> RawResponse:
+        """Perform `exchange` and return its answer as it came, unless it is an error."""
+        return raw_response(self._fetch(exchange))
 
     def close(self) -> None:
         """Close the connections, unless they are those of an `http_client` that was given."""
@@ -163,6 +176,10 @@ class AsyncRunner:
     def pages(self, call: PageCall[T]) -> AsyncPage[T]:
         """Return the first page of `call`; it is fetched when it is awaited or iterated over."""
         return AsyncPage(call, self._fetch_page)
+
+    async def fetch_raw(self, exchange: Exchange) -> RawResponse:
+        """Perform `exchange` and return its answer as it came, unless it is an error."""
+        return raw_response(await self._fetch(exchange))
 
     async def close(self) -> None:
         """Close the connections of this loop, unless they are those of an `http_client` that was given."""
