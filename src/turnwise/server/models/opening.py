@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from turnwise.server.models.discovery import LocalServer, discover
 from turnwise.server.models.offline import NAME as OFFLINE
-from turnwise.server.models.registry import ModelRegistry, RegistrySettings, endpoint_of
+from turnwise.server.models.registry import ModelRegistry, RegistrySettings, default_name, endpoint_of
 from turnwise.server.settings import Settings
 
 __all__ = ["open_models"]
@@ -26,6 +26,9 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
 
     Where no model server is configured, local ones are looked for, unless the settings say not to, or that the model
     is `offline`.
+
+    Raises:
+        ValueError: the default model's string cannot be read, or OPENAI_BASE_URL is no URL.
     """
     endpoint = endpoint_of(settings.openai_base_url, settings.openai_api_key)
     context_window = settings.context_window or None
@@ -35,8 +38,8 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
                 default=settings.model, names=settings.models, endpoint=endpoint, context_window=context_window
             )
         )
-    name = settings.model.partition("/")[0]
-    choice = _choose(await discover(), settings.model) if settings.discover and name != OFFLINE else None
+    offline = settings.model != "" and default_name(settings.model) == OFFLINE
+    choice = _choose(await discover(), settings.model) if settings.discover and not offline else None
     if choice is not None:
         say(f"Found {choice.server.kind} at {choice.server.base_url}; using its model {choice.model}.")
         return ModelRegistry(
@@ -45,7 +48,7 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
                 names=settings.models,
                 endpoint=endpoint_of(choice.server.base_url, ""),
                 context_window=context_window,
-                context_windows=choice.server.context_windows,
+                context_windows={} if context_window else choice.server.context_windows,
             )
         )
     if not settings.model:
@@ -55,12 +58,8 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
 
 def _choose(servers: Sequence[LocalServer], wanted: str) -> Choice | None:
     """Return the first server that has the wanted model; any server where none is wanted."""
-    for server in servers:
-        if not wanted:
-            return Choice(server, server.models[0])
-        if any(
-            wanted == name or wanted.startswith((f"{name}/", f"{name.removesuffix(':latest')}/"))
-            for name in server.models
-        ):
-            return Choice(server, wanted)
-    return None
+    if not wanted:
+        return Choice(servers[0], servers[0].models[0]) if servers else None
+    name = default_name(wanted)
+    having = (server for server in servers if {name, f"{name}:latest"} & set(server.models))
+    return next((Choice(server, wanted) for server in having), None)

@@ -31,6 +31,7 @@ __all__ = [
     "RegistrySettings",
     "ResolvedModel",
     "UnknownModelError",
+    "default_name",
     "endpoint_of",
     "parse_model",
 ]
@@ -77,11 +78,23 @@ def endpoint_of(base_url: str, api_key: str) -> Endpoint | None:
     return Endpoint(base_url=base_url or OPENAI, api_key=api_key or None)
 
 
+def default_name(model: str) -> str:
+    """Return the name in the default model's string; `offline` where it is empty.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return parse_model(model or OFFLINE).name
+    except ModelConfigError as error:
+        raise ValueError(f"TURNWISE_MODEL: {error.message}") from None
+
+
 class ModelRegistry:
     """Finds models by name; holds the connections to the model server until `aclose`.
 
     Raises:
-        ValueError: the endpoint's base URL is none.
+        ValueError: the endpoint's base URL is none, or the default model's string cannot be read.
     """
 
     def __init__(
@@ -89,6 +102,7 @@ class ModelRegistry:
     ) -> None:
         self._settings = settings or RegistrySettings()
         self._clock = clock
+        self._default_name = default_name(self._settings.default)
         endpoint = self._settings.endpoint
         self._server = OpenAIServer(endpoint, patience=self._settings.patience) if endpoint is not None else None
         self._models: dict[str, Model] = {OFFLINE: OfflineModel(delay=self._settings.offline_delay)}
@@ -104,9 +118,8 @@ class ModelRegistry:
     @property
     def names(self) -> tuple[str, ...]:
         """The names known without asking the model server, the default's first."""
-        default = parse_model(self.default).name
-        known = (default, *self._settings.names, *self._models) if self._server is not None else (default, OFFLINE)
-        return tuple(dict.fromkeys(known))
+        further = self._settings.names if self._server is not None else ()
+        return tuple(dict.fromkeys((self._default_name, *further, *self._models)))
 
     async def resolve(self, model: str | None) -> ResolvedModel:
         """Return the model that a conversation's `model` means; the default for `None` or nothing.
@@ -167,7 +180,7 @@ class ModelRegistry:
 
     def _without_server(self, name: str) -> UnknownModelError | Unavailable:
         hint = "No model server is configured: set OPENAI_BASE_URL, or OPENAI_API_KEY, and start the server again."
-        if name == parse_model(self.default).name:
+        if name == self._default_name:
             return Unavailable(f"TURNWISE_MODEL is {name!r}, but no model server has it. {hint}")
         return UnknownModelError(f"There is no model {name!r}. Configured: {OFFLINE}. {hint}")
 

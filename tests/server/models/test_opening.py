@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from turnwise.server.models import opening
+from turnwise.server.models.discovery import LocalServer
+from turnwise.server.models.opening import open_models
+from turnwise.server.models.registry import ModelRegistry
+from turnwise.server.settings import Settings
+
+OLLAMA = LocalServer(
+    kind="Ollama",
+    base_url="http://127.0.0.1:11434/v1",
+    models=("llama3.2:latest", "qwen3:4b"),
+    context_windows={"qwen3:4b": 4096},
+)
+VLLM = LocalServer(kind="vLLM", base_url="http://127.0.0.1:8000/v1", models=("org/large",), context_windows={})
+
+
+class Loopback:
+    """Stands in for the look-up."""
+
+    def __init__(self) -> None:
+        self.servers: Sequence[LocalServer] = [OLLAMA, VLLM]
+        self.looks = 0
+
+    async def discover(self) -> Sequence[LocalServer]:
+        self.looks += 1
+        return self.servers
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    loopback = Loopback()
+    monkeypatch.setattr(opening, "discover", loopback.discover)
+    return loopback
+
+
+async def opened(settings: Settings) -> tuple[ModelRegistry, list[str]]:
+    said: list[str] = []
+    return await open_models(settings, say=said.append), said
+
+
+async def test_where_nothing_is_configured_the_first_local_server_is_used_and_named(loopback: Loopback) -> None:
+    registry, said = await opened(Settings())
+    assert registry.default == "llama3.2:latest"
+    assert said == ["Found Ollama at http://127.0.0.1:11434/v1; using its model llama3.2:latest."]
+    await registry.aclose()
+
+
+@pytest.mark.parametrize(
+    "wanted, kind",
+    [("llama3.2", "Ollama"), ("qwen3:4b/temperature=0", "Ollama"), ("org/large", "vLLM"), ("org/large/seed=1", "vLLM")],
+)
+async def test_the_local_server_that_has_the_wanted_model_is_used(loopback: Loopback, wanted: str, kind: str) -> None:
+    registry, said = await opened(Settings(model=wanted))
+    assert registry.default == wanted
+    assert f"Found {kind}" in said[0]
+    await registry.aclose()
+
+
+async def test_the_window_a_local_server_tells_is_used_unless_one_is_set(loopback: Loopback) -> None:
+    for settings, window in (
+        (Settings(model="qwen3:4b"), 4096),
+        (Settings(model="qwen3:4b", context_window=9000), 9000),
+    ):
+        registry, _ = await opened(settings)
+        assert (await registry.resolve(None)).model.context_window == window
+        await registry.aclose()
+
+
+async def test_where_no_local_server_is_found_offline_answers_and_it_is_said_how_to_connect_one(
+    loopback: Loopback,
+) -> None:
+    loopback.servers = []
+    registry, said = await opened(Settings())
+    assert registry.default == "offline"
+    assert "OPENAI_BASE_URL" in said[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(model="offline"),
+        Settings(model="offline/maxTokens=5"),
+        Settings(discover=False),
+        Settings(model="m", openai_base_url="http://127.0.0.1:1/v1"),
+        Settings(openai_api_key="k"),
+    ],
+)
+async def test_nothing_is_looked_for_where_it_is_turned_off_or_not_needed(
+    loopback: Loopback, settings: Settings
+) -> None:
+    registry, _ = await opened(settings)
+    assert loopback.looks == 0
+    assert registry.default == (settings.model or "offline")
+    await registry.aclose()
+
+
+@pytest.mark.parametrize("base_url", ["", "http://127.0.0.1:1/v1"])
+async def test_a_default_model_that_cannot_be_read_is_refused_at_the_start(loopback: Loopback, base_url: str) -> None:
+    with pytest.raises(ValueError, match=r"TURNWISE_MODEL: .*temperature"):
+        await opened(Settings(model="m/temperature=warm", openai_base_url=base_url))
