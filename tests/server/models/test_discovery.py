@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.server.models.upstream import FakeUpstream, Script, Wait, document, failure, reply
+from tests.server.models.upstream import FakeUpstream, Script, Step, Wait, document, failure, reply
 
 from turnwise.server.models.discovery import USUAL_PORTS, LocalServer, discover
 
@@ -51,6 +51,22 @@ async def test_servers_are_found_in_order_with_their_models(closed_port: int) ->
 async def test_what_is_no_model_server_with_models_is_passed_over(models: Script) -> None:
     async with FakeUpstream(reply(), models=models) as other:
         assert await discover({"vLLM": other.port}) == []
+
+
+@pytest.mark.parametrize("end", [[], [Wait(5)]], ids=["cut", "kept open"])
+async def test_half_an_answer_is_none(end: list[Step]) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    half = Script([head + b'{"data": [{"id": "m"}]}', *end], head=False)
+    async with FakeUpstream(reply(), models=half) as other:
+        assert await discover({"vLLM": other.port}, timeout=0.1) == []
+
+
+async def test_a_server_that_keeps_the_connection_is_found_all_the_same() -> None:
+    body = b'{"data": [{"id": "m"}]}'
+    kept = Script([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body, Wait(5)], head=False)
+    async with FakeUpstream(reply(), models=kept) as other:
+        (server,) = await discover({"llama.cpp": other.port}, timeout=0.1)
+    assert (server.kind, server.models) == ("llama.cpp", ("m",))
 
 
 async def test_a_silent_port_costs_the_timeout_and_no_more() -> None:

@@ -277,6 +277,16 @@ async def test_a_name_that_does_not_resolve_is_told() -> None:
     assert "nowhere.invalid/v1 cannot be reached" in error.message
 
 
+async def test_a_server_without_tls_where_the_url_says_https_is_told() -> None:
+    async with FakeUpstream(reply("ok")) as upstream:
+        endpoint = Endpoint(base_url=upstream.base_url.replace("http:", "https:"))
+        server = OpenAIServer(endpoint, patience=QUICK)
+        error = await fail(OpenAIModel("m", server))
+        await server.aclose()
+    assert (error.status, error.code) == (502, "BAD_GATEWAY")
+    assert "failed the TLS handshake" in error.message
+
+
 async def test_a_connection_that_is_not_taken_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: object, **__: object) -> None:
         raise aiohttp.ConnectionTimeoutError("connect")
@@ -370,8 +380,9 @@ async def test_malformed_events_are_an_error_that_quotes_them(data: bytes) -> No
         document(b'{"choices": ['),
         document({"hello": "world"}),
         document([1, 2]),
+        document({"error": {"message": "no GPU"}}),
     ],
-    ids=["html", "text", "half a document", "another object", "a list"],
+    ids=["html", "text", "half a document", "another object", "a list", "an error"],
 )
 async def test_an_answer_of_another_kind_is_an_error(script: Script) -> None:
     async with model_of(script) as (model, _):
@@ -395,6 +406,9 @@ async def test_what_is_no_http_is_an_error() -> None:
         ({"error": "llama runner exited"}, 502, "llama runner exited"),
         ({"object": "error", "message": "engine is dead", "code": 500}, 502, "engine is dead"),
         ({"error": {"message": "maximum context length is 8 tokens", "code": 400}}, 422, "too long"),
+        ({"error": {"message": "no", "code": "context_length_exceeded"}}, 422, "too long"),
+        ({"error": {"message": "no", "code": "rate_limit_exceeded"}}, 429, "429"),
+        ({"error": {"message": "no top_k", "type": "invalid_request_error"}}, 422, "no top_k"),
         ({"error": {"message": f"bad key {KEY}", "code": "invalid_api_key"}}, 502, "bad key [key]"),
     ],
 )
@@ -513,6 +527,19 @@ async def test_a_session_handed_in_is_used_and_left_open() -> None:
         assert text_of(await read(OpenAIModel("m", server))) == "ok"
         await server.aclose()
         assert not session.closed
+
+
+async def test_the_environments_proxy_is_used_but_not_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeUpstream(reply("ok")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        for base_url in ("http://models.example/v1", proxy.base_url):
+            server = OpenAIServer(Endpoint(base_url=base_url))
+            assert text_of(await read(OpenAIModel("m", server))) == "ok"
+            await server.aclose()
+    assert [request.path for request in proxy.requests] == [
+        "http://models.example/v1/chat/completions",
+        "/v1/chat/completions",
+    ]
 
 
 async def test_many_streams_run_at_once() -> None:

@@ -212,10 +212,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if not self._received[:1].isalpha():  # a TLS handshake, say
+            self._write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self._end(reset=False)
+            return
         request = self._next_request()
         if request is None:
             return
         steps = self._upstream.answer(request)
+        if request.headers.get("connection") == "close":
+            steps = [*steps, Cut()]
         if len(steps) == 1 and isinstance(steps[0], bytes):
             self._write(steps[0])
         else:

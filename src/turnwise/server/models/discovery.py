@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -28,7 +30,10 @@ OWNERS: Final[Mapping[str, str]] = {
     "vllm": "vLLM",
 }
 """How servers sign the models they list."""
-LONGEST_LIST: Final = 1 << 20
+REQUEST: Final = (
+    b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+)
+LONGEST_ANSWER: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +52,33 @@ class LocalServer:
 
 async def discover(ports: Mapping[str, int] = USUAL_PORTS, *, timeout: float = 0.3) -> Sequence[LocalServer]:
     """Return the model servers that answer within `timeout` seconds, in the order of `ports`."""
-    looks = [asyncio.to_thread(_look, kind, port, timeout) for kind, port in ports.items()]
-    return [server for server in await asyncio.gather(*looks) if server is not None]
+    answers = await asyncio.gather(*(_ask(port, timeout) for port in ports.values()))
+    asked = zip(ports.items(), answers, strict=True)
+    servers = [_recognise(kind, port, answer) for (kind, port), answer in asked]
+    return [server for server in servers if server is not None]
 
 
-def _look(kind: str, port: int, timeout: float) -> LocalServer | None:
+async def _ask(port: int, timeout: float) -> bytes:
+    """Return what a port answers, as it came over the wire, as far as it came in time."""
+    received = bytearray()
     try:
-        listed = parse_model_list(_get(port, timeout))
-    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(REQUEST % port)
+                while len(received) < LONGEST_ANSWER and (packet := await reader.read(65536)):
+                    received += packet
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        pass  # a closed port, or a server that keeps the connection: what was received tells
+    return bytes(received)
+
+
+def _recognise(kind: str, port: int, answer: bytes) -> LocalServer | None:
+    try:
+        listed = parse_model_list(_body_of(answer))
+    except (http.client.HTTPException, msgspec.DecodeError):
         return None
     models = {name: model for name, model in listed.items() if model.chats}
     if not models:
@@ -67,14 +91,20 @@ def _look(kind: str, port: int, timeout: float) -> LocalServer | None:
     )
 
 
-def _get(port: int, timeout: float) -> bytes:
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
-    try:
-        connection.request("GET", "/v1/models", headers={"Accept": "application/json", "Connection": "close"})
-        response = connection.getresponse()
-        return response.read(LONGEST_LIST) if response.status == 200 else b""
-    finally:
-        connection.close()
+def _body_of(answer: bytes) -> bytes:
+    response = http.client.HTTPResponse(cast("socket.socket", _Received(answer)), method="GET")
+    response.begin()
+    return response.read() if response.status == 200 else b""
+
+
+class _Received:
+    """Bytes that were received, where `http.client` wants the socket to read them from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:  # noqa: ARG002 - a socket's
+        return io.BytesIO(self._data)
 
 
 def _kind(models: Mapping[str, ListedModel], usual: str) -> str:

@@ -46,7 +46,7 @@ class Patience:
     """How long to wait for a model server, in seconds, and how often to ask it."""
 
     connect: float = 10.0
-    idle: float = 120.0
+    idle: float = 300.0
     """Between two packets, and before the first: a long prompt is read in silence."""
     tries: int = 3
     """In all. Asked again only where that may help and nothing of the reply was seen."""
@@ -67,7 +67,8 @@ class OpenAIServer:
     ) -> None:
         if urlsplit(endpoint.base_url).scheme not in {"http", "https"}:
             raise ValueError(
-                f"{endpoint.url_variable} is {endpoint.address!r}; expected a URL such as http://127.0.0.1:11434/v1."
+                f"{endpoint.url_variable} is {endpoint.base_url.rpartition('@')[2]!r}; "
+                "expected a URL such as http://127.0.0.1:11434/v1."
             )
         self.endpoint = endpoint
         self.patience = patience or Patience()
@@ -87,8 +88,8 @@ class OpenAIServer:
         """Close the connections, and with them whatever is still being received."""
         for response in list(self._lingering):
             self._settle(response)
-        session, self._session = self._session, None
-        if session is not None and self._owned:
+        if self._session is not None and self._owned:
+            session, self._session = self._session, None
             await session.close()
 
     async def models(self) -> Mapping[str, ListedModel]:

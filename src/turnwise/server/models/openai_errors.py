@@ -150,6 +150,15 @@ class ErrorDetail(msgspec.Struct, frozen=True):
         """All of it, to search for known causes."""
         return f"{self.message} {self.type} {self.param} {self.code}"
 
+    @property
+    def status(self) -> int:
+        """The status it would have had before the stream began."""
+        if re.fullmatch("[45][0-9][0-9]", str(self.code)):
+            return int(str(self.code))
+        if "invalid_request" in self.words or TOO_LONG.search(self.words):
+            return 400
+        return 429 if "rate_limit" in self.words else 500
+
 
 class ErrorDocument(msgspec.Struct, frozen=True):
     """The bodies of errors seen: OpenAI's object, Ollama's string, FastAPI's detail, old vLLM's flat object."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final, Literal
@@ -267,8 +266,7 @@ class Reply:
         else:
             return
         detail = error_detail(body)
-        status = int(str(detail.code)) if re.fullmatch("[45][0-9][0-9]", str(detail.code)) else 500
-        raise status_error(self._endpoint, self._model, status, detail)
+        raise status_error(self._endpoint, self._model, detail.status, detail)
 
     def _unreadable(self, lines: list[bytes], error: msgspec.DecodeError) -> Exception:
         """Name the line that cannot be read; an error that servers send as a stream's data is not JSON at times."""
