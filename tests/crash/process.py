@@ -1,0 +1,61 @@
+"""A server as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SECRET = "crash-test-secret-0123456789"
+SERVE = ("-m", "turnwise", "serve")
+SERVE_MUTANT = ("-m", "tests.crash.early_acknowledgement")
+
+
+class ServerProcess:
+    """`turnwise serve` on a database file, until it is killed or stopped."""
+
+    def __init__(self, database: Path, *, program: tuple[str, ...] = SERVE) -> None:
+        self._log = database.with_suffix(".log").open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, *program, "--port", "0", "--database", f"sqlite:///{database}", "--model", "offline"],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "TURNWISE_SECRET": SECRET},
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().decode()
+        assert line.startswith("listening on "), f"{line!r}; see {self._log.name}"
+        self.url = line.removeprefix("listening on ").strip()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill it, as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.kill()
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        code = self._process.wait(60)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+        return code
