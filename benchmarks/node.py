@@ -40,9 +40,9 @@ class NodeClient(Process):
         """Send so many messages, so many at a time; return the calls a second."""
         return self._rate({"job": "send", "calls": calls, "together": together})
 
-    def read(self, conversation: str, *, together: int = 1) -> float:
-        """Read so many streams at a time; return the lines a second."""
-        return self._rate({"job": "read", "conversation": conversation, "together": together})
+    def read(self, conversation: str, *, together: int = 1, batches: int = 1) -> float:
+        """Read so many streams at a time, so many times; return the lines a second."""
+        return self._rate({"job": "read", "conversation": conversation, "together": together, "batches": batches})
 
     def _rate(self, job: dict[str, object]) -> float:
         self.write_line(json.dumps(job))

@@ -28,9 +28,13 @@ const jobs = {
     await Promise.all(Array.from({ length: together }, one))
     return calls
   },
-  async read({ conversation, together }) {
-    const lines = await Promise.all(Array.from({ length: together }, () => readStream(conversation)))
-    return lines.reduce((sum, one) => sum + one, 0)
+  async read({ conversation, together, batches }) {
+    let lines = 0
+    for (let batch = 0; batch < batches; batch += 1) {
+      const read = await Promise.all(Array.from({ length: together }, () => readStream(conversation)))
+      lines += read.reduce((sum, one) => sum + one, 0)
+    }
+    return lines
   },
 }
 

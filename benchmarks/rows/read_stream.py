@@ -48,10 +48,13 @@ def measure(options: Options) -> list[Line]:
     with ExitStack() as opened:
         mock = opened.enter_context(BenchmarkServer("mock"))
         client = opened.enter_context(ConversationClient(secret="benchmark", base_url=mock.url))
+        runner = opened.enter_context(asyncio.Runner())
+        over = AsyncConversationClient(secret="benchmark", base_url=mock.url)
+        opened.callback(lambda: runner.run(over.aclose()))
         floor = Floor(mock.port)
         contenders = {
             "ours": lambda: _ours(client),
-            "async": lambda: asyncio.run(_ours_async(mock.url)),
+            "async": lambda: runner.run(_ours_async(over)),
             "raw socket": floor.read,
         }
         if without_node is None:
@@ -75,15 +78,14 @@ def _ours(client: ConversationClient) -> float:
     return lines / (time.perf_counter() - begin)
 
 
-async def _ours_async(url: str) -> float:
-    async with AsyncConversationClient(secret="benchmark", base_url=url) as client:
-        begin = time.perf_counter()
-        lines = 0
-        async with client.complete_stream(CONVERSATION, text="Hello") as stream:
-            async for _ in stream:
-                lines += 1
-        assert lines == LINES
-        return lines / (time.perf_counter() - begin)
+async def _ours_async(client: AsyncConversationClient) -> float:
+    begin = time.perf_counter()
+    lines = 0
+    async with client.complete_stream(CONVERSATION, text="Hello") as stream:
+        async for _ in stream:
+            lines += 1
+    assert lines == LINES
+    return lines / (time.perf_counter() - begin)
 
 
 class Floor:
