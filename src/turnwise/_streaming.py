@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from turnwise._call import StreamCall
 from turnwise._decode import Reply
@@ -129,14 +129,14 @@ class Transcript(Generic[T, R]):
             error.request_id = self.request_id
             raise
 
-    def _heard(self, events: list[Event]) -> Iterator[T]:
-        tokens = self._tokens
+    def _heard(self, events: list[Any]) -> Iterator[T]:
+        hear = self._tokens.append
         for event in events:
             if type(event) is TokenEvent:
-                tokens.append(event.data.token)
+                hear(event.data.token)
             elif not self._notes(event):
                 continue
-            yield cast("T", event)
+            yield event  # pyright: ignore[reportReturnType] - the decoder made it of the call's own union
 
     def _notes(self, event: Event) -> bool:
         """Take in an event that is no token; return whether it is worth passing on."""

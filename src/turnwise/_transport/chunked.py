@@ -6,6 +6,8 @@ all chunks of a received block are taken off at once.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 __all__ = ["ChunkedBody"]
 
 
@@ -26,6 +28,8 @@ class ChunkedBody:
         data = self._tail + block if self._tail else block
         parts: list[bytes] = []
         position = self._finish_chunk(data, parts) if self._missing else 0
+        if not self._missing and not self._trailers:
+            position = _take_whole(data, position, parts)
         while not self._missing and not self._trailers:
             end = data.find(b"\r\n", position)
             if end < 0:
@@ -58,6 +62,26 @@ class ChunkedBody:
             self._tail = rest
             self.done = not line
         self.surplus, self._tail = self._tail, b""
+
+
+def _take_whole(data: bytes, position: int, parts: list[bytes]) -> int:
+    """Take the whole chunks at once, if none holds a line break of its own; return where the rest begins.
+
+    Split at line breaks, sizes and chunks take turns. Where every chunk has its size, the split is the framing.
+    """
+    pieces = data[position:].split(b"\r\n")
+    rest = len(pieces.pop())
+    if len(pieces) % 2:
+        rest += len(pieces.pop()) + 2
+    chunks = pieces[1::2]
+    lengths = list(map(len, chunks))
+    try:
+        if 0 in lengths or list(map(int, pieces[::2], repeat(16))) != lengths:
+            return position
+    except ValueError:
+        return position
+    parts += chunks
+    return len(data) - rest
 
 
 def _size(line: bytes) -> int:
