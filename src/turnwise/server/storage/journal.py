@@ -1,0 +1,241 @@
+"""The port to the journal: the life of a turn on disk, and the messages of channels.
+
+A turn is a row before it is a model call. It belongs to the process that runs it, under that process's lease, and to
+an attempt. Every write of a running turn names both (`Place`) and is refused with `TurnLost` when the turn has moved
+on: when it ended, when another process adopted it, or when the lease lapsed. Time is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.types.message import Message
+
+__all__ = [
+    "Busy",
+    "ChannelRow",
+    "ChannelStore",
+    "Flush",
+    "Journal",
+    "NewTurn",
+    "Place",
+    "Publication",
+    "TurnKind",
+    "TurnLost",
+    "TurnRow",
+    "TurnState",
+]
+
+TurnKind = Literal["complete", "receive", "dispatch"]
+TurnState = Literal["waiting", "running", "done", "aborted", "failed", "interrupted"]
+
+
+class TurnLost(Exception):
+    """The turn has moved on: this attempt may write nothing more."""
+
+
+class Busy(Exception):
+    """Another turn of the conversation is running, in this process or another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Who writes: which process, in which attempt at which turn."""
+
+    turn_id: str
+    process_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTurn:
+    """A turn that begins, owned by `process_id`, in its first attempt."""
+
+    id: str
+    process_id: str
+    account_id: str
+    conversation_id: str | None
+    channel_id: str | None
+    kind: TurnKind
+    request: bytes
+    """What is needed to run it again."""
+    now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRow:
+    """A turn as it is stored."""
+
+    id: str
+    account_id: str
+    conversation_id: str | None
+    channel_id: str | None
+    kind: TurnKind
+    state: TurnState
+    attempt: int
+    process_id: str
+    message_id: str | None
+    """The user's message, once it is stored."""
+    request: bytes
+    steps: bytes | None
+    """How far it came, as the engine wrote it last."""
+    text: str
+    """The unfinished text of `complete` and `receive`, as far as it was journaled."""
+    tokens: int
+    reason: str | None
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """Messages for a channel, as JSON lines, in order."""
+
+    account_id: str
+    channel_id: str
+    data: bytes
+    count: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """What a running turn made since its last flush."""
+
+    place: Place
+    text: str = ""
+    """Tokens of an unfinished message (kept until the turn stores a step or ends)."""
+    tokens: int = 0
+    """How many tokens the turn made so far."""
+    published: Publication | None = None
+    """The same as events, for the channel of a dispatched turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRow:
+    """Messages published together; `seq` is the number of the last one."""
+
+    seq: int
+    count: int
+    at: int
+    data: bytes
+
+
+class ChannelStore(Protocol):
+    """Messages of channels, numbered from 1 within (account, channel). Kept an hour, at most 10,000 a channel."""
+
+    async def publish(self, publications: Sequence[Publication]) -> Sequence[int]:
+        """Store publications in one commit; return the number of each one's last message."""
+        ...
+
+    async def channel_seq(self, account_id: str, channel_id: str) -> int:
+        """Return the number of the channel's last message, 0 if there never was one."""
+        ...
+
+    async def channel_rows(
+        self, account_id: str, channel_id: str, *, after: int, limit: int, now: int
+    ) -> Sequence[ChannelRow]:
+        """Return up to `limit` rows that hold messages numbered above `after`, in order. The first may begin before."""
+        ...
+
+    async def channel_history(self, account_id: str, channel_id: str, *, length: int, now: int) -> int:
+        """Return the number after which the last `length` kept messages begin."""
+        ...
+
+
+class Journal(ChannelStore, Protocol):
+    """Turns and their leases."""
+
+    async def register_process(self, process_id: str, *, lease_ms: int) -> None:
+        """Begin a process's lease."""
+        ...
+
+    async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:
+        """Prolong a lease. False where it lapsed: the process owns nothing any more."""
+        ...
+
+    async def leave_process(self, process_id: str) -> None:
+        """End a lease now; what the process still owned can be adopted at once."""
+        ...
+
+    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:
+        """Adopt turns whose process has no lease any more, the oldest first, in one commit.
+
+        A `complete` or `receive` is settled: its text so far becomes a bot message with `meta` `{"interrupted": true,
+        "reason": "crash"}`, its state `interrupted`; it is not returned. A `dispatch` is returned, with the attempt
+        raised by one and owned by `process_id`.
+        """
+        ...
+
+    async def queue_turn(self, turn: NewTurn, *, once: Once | None = None) -> TurnRow | None:
+        """Store a dispatched turn as `waiting`; return the turn that has this channel already, if there is one.
+
+        For a conversation that does not exist, or of another account, `NotFound` or `Forbidden`.
+        """
+        ...
+
+    async def start_turn(
+        self, turn: NewTurn, message: Message | None, *, recent: int, once: Once | None = None
+    ) -> TurnStart:
+        """Store a `complete` or `receive` as `running`, together with the user's message, and read the history.
+
+        Raises `Busy`, having stored nothing, where another turn of the conversation runs.
+        """
+        ...
+
+    async def resume_turn(self, place: Place, message: Message | None, *, recent: int, now: int) -> TurnStart:
+        """Let a queued or adopted dispatch of a conversation run: store the user's message unless it is stored.
+
+        Raises `Busy` where another turn of the conversation runs, and `TurnLost`.
+        """
+        ...
+
+    async def run_stateless(self, place: Place, *, now: int) -> None:
+        """Let a queued or adopted dispatch without a conversation run. Raises `TurnLost`."""
+        ...
+
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
+        """Journal what running turns made, in one commit; return ids of turns that are lost, and to be cancelled."""
+        ...
+
+    async def store_step(
+        self, place: Place, exchange: Exchange, *, steps: bytes, published: Publication | None = None
+    ) -> None:
+        """Store finished messages of a running turn, and how far it came, in one commit. Raises `TurnLost`."""
+        ...
+
+    async def settle_turn(
+        self,
+        place: Place,
+        exchange: Exchange,
+        *,
+        state: TurnState,
+        reason: str | None,
+        now: int,
+        published: Publication | None = None,
+        once: Once | None = None,
+    ) -> None:
+        """End a turn: its last messages, its state, the answer to its key, the last events of its channel, in one commit.
+
+        Raises `TurnLost`; `NotFound` where the conversation was deleted (the turn ends all the same).
+        """
+        ...
+
+    async def find_turn(
+        self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
+    ) -> TurnRow | None:
+        """Return the newest turn of a conversation, or the turn of a channel. `NotFound`, `Forbidden` as ever."""
+        ...
+
+    async def cancel_turn(
+        self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
+    ) -> TurnRow | None:
+        """Ask the unfinished turn of a conversation (the running one first) or of a channel to end; return it.
+
+        Its process hears of it at its next flush. A waiting turn whose process has no lease is settled as `aborted`.
+        """
+        ...
