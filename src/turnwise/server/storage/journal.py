@@ -219,7 +219,7 @@ class Journal(ChannelStore, Protocol):
         published: Publication | None = None,
         once: Once | None = None,
     ) -> None:
-        """End a turn: its last messages, its state, the answer to its key, the last events of its channel, in one commit.
+        """End a turn: last messages, state, answer to its key, last events of its channel, all in one commit.
 
         Raises `TurnLost`; `NotFound` where the conversation was deleted (the turn ends all the same).
         """
