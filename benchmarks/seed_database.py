@@ -23,9 +23,53 @@ RARE_PLAN: Final = "rare"
 
 RARE: Final = 200
 
-TERMS: Final = (("botId", "bot_id", 1), ("meta.plan", "plan", 1), ("meta.n", "n", 2))
+CONVERSATIONS: Final = """
+WITH RECURSIVE counted (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n + 1 < :count)
+INSERT INTO conversations (key, id, account, created_at, updated_at, last_sequence, name, bot_id)
+SELECT n + 1, printf('%012x%020x', :start + n / 3, n), 'account', :start + n / 3, :start + n / 3,
+    iif(n = 0, :longest, :each), 'Conversation ' || n, 'bot-' || (n % 100)
+FROM counted
+"""
 
-COUNTED: Final = "WITH RECURSIVE counted (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n + 1 < :count)"
+TEXTS: Final = """
+INSERT INTO conversation_texts (conversation, meta, backstory)
+SELECT key, json_object('plan', iif((key - 1) % :step = 0, 'rare', 'common'), 'n', (key - 1) % 1000),
+    'You are helpful.'
+FROM conversations WHERE :count
+"""
+
+TERMS: Final = (
+    """
+    INSERT INTO conversation_terms (account, name, value, created_at, id, kinds)
+    SELECT account, 'botId', bot_id, created_at, id, 1 FROM conversations ORDER BY 3, 4, 5
+    """,
+    """
+    INSERT INTO conversation_terms (account, name, value, created_at, id, kinds)
+    SELECT account, 'meta.plan', json_extract(meta, '$.plan'), created_at, id, 1
+    FROM conversations JOIN conversation_texts ON conversation = key ORDER BY 3, 4, 5
+    """,
+    """
+    INSERT INTO conversation_terms (account, name, value, created_at, id, kinds)
+    SELECT account, 'meta.n', cast(json_extract(meta, '$.n') AS TEXT), created_at, id, 2
+    FROM conversations JOIN conversation_texts ON conversation = key ORDER BY 3, 4, 5
+    """,
+)
+
+# Walks the conversations by key and each one's messages by sequence, so that all is written in the order it lies in.
+MESSAGES: Final = """
+WITH RECURSIVE numbered (key, created_at, last, sequence) AS (
+    SELECT key, created_at, last_sequence, 1 FROM conversations WHERE key = 1 AND last_sequence > 0
+    UNION ALL
+    SELECT c.key, c.created_at, c.last_sequence, iif(sequence < last, sequence + 1, 1)
+    FROM numbered JOIN conversations c ON c.key = numbered.key + (sequence = last)
+    WHERE c.last_sequence > 0
+)
+INSERT INTO messages (conversation, sequence, id, type, created_at, updated_at, text)
+SELECT key, sequence, printf('%012x%012x%08x', created_at, key - 1, sequence), iif(sequence % 2, 'user', 'bot'),
+    created_at + sequence, created_at + sequence,
+    'This is message number ' || sequence || ', and it is as long as such messages usually are.'
+FROM numbered
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,43 +109,11 @@ def seed(path: Path, *, conversations: int, messages: int, longest: int = 0) -> 
         db.execute("BEGIN")
         db.execute("INSERT INTO accounts (id, name, created_at) VALUES ('account', 'account', ?)", (START,))
         numbers = {"count": conversations, "start": START, "each": each, "longest": max(each, longest)}
-        db.execute(
-            f"""{COUNTED}
-            INSERT INTO conversations (key, id, account, created_at, updated_at, last_sequence, name, bot_id)
-            SELECT n + 1, printf('%012x%020x', :start + n / 3, n), 'account', :start + n / 3, :start + n / 3,
-                iif(n = 0, :longest, :each), 'Conversation ' || n, 'bot-' || (n % 100)
-            FROM counted""",
-            numbers,
-        )
-        db.execute(
-            f"""{COUNTED}
-            INSERT INTO conversation_texts (conversation, meta, backstory)
-            SELECT n + 1, json_object('plan', iif(n % :step = 0, 'rare', 'common'), 'n', n % 1000), 'You are helpful.'
-            FROM counted""",
-            numbers | {"step": max(1, conversations // RARE)},
-        )
-        for name, column, kind in TERMS:
-            value = f"t.meta ->> '{column}'" if name.startswith("meta.") else f"c.{column}"
-            db.execute(
-                f"""INSERT INTO conversation_terms (account, name, value, created_at, id, kinds)
-                SELECT c.account, '{name}', cast({value} AS TEXT), c.created_at, c.id, {kind}
-                FROM conversations c JOIN conversation_texts t ON t.conversation = c.key ORDER BY 3, 4, 5"""
-            )
-        db.execute(
-            """WITH RECURSIVE numbered (key, created_at, last, sequence) AS (
-                SELECT key, created_at, last_sequence, 1 FROM conversations WHERE key = 1 AND last_sequence > 0
-                UNION ALL
-                SELECT
-                    iif(sequence < last, numbered.key, c.key), iif(sequence < last, numbered.created_at, c.created_at),
-                    iif(sequence < last, last, c.last_sequence), iif(sequence < last, sequence + 1, 1)
-                FROM numbered JOIN conversations c ON c.key = numbered.key + (sequence = last)
-            )
-            INSERT INTO messages (conversation, sequence, id, type, created_at, updated_at, text)
-            SELECT key, sequence, printf('%012x%012x%08x', created_at, key - 1, sequence),
-                iif(sequence % 2, 'user', 'bot'), created_at + sequence, created_at + sequence,
-                'This is message number ' || sequence || ', and it is as long as such messages usually are.'
-            FROM numbered"""
-        )
+        db.execute(CONVERSATIONS, numbers)
+        db.execute(TEXTS, numbers | {"step": max(1, conversations // RARE)})
+        for statement in TERMS:
+            db.execute(statement)
+        db.execute(MESSAGES)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode = WAL")
     middle = conversations // 2

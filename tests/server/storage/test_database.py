@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.server.storage.scene import StillClock, conversation
+from tests.server.storage.scene import START, StillClock, conversation, message
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage import database, migrations
@@ -156,6 +156,53 @@ async def test_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path)
     path.write_text("these are my notes, and no database at all, whatever somebody says\n" * 50)
     with pytest.raises(Unavailable, match=r"notes\.txt cannot be opened"):
         await opened_and_closed(path)
+
+
+async def test_file_in_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        await opened_and_closed(tmp_path / "file" / "turnwise.db")
+
+
+async def test_too_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
+    with pytest.raises(Unavailable, match=r"needs 3\.35\.0"):
+        await opened_and_closed(tmp_path / "turnwise.db")
+
+
+async def test_full_disk_refuses_writes_and_they_go_on_when_there_is_room(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "turnwise.db", clock=StillClock())
+    await storage.open()
+    try:
+        (used,) = await storage.writer.run(lambda db: db.execute("PRAGMA page_count").fetchone())
+        await storage.writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {used + 10}").fetchone())
+        large = conversation(backstory="x" * 100_000)
+        await storage.create_conversation("me", conversation(), [])
+        with pytest.raises(Unavailable, match="full"):
+            await storage.create_conversation("me", large, [])
+        await storage.create_conversation("me", conversation(), [])
+        await storage.writer.run(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await storage.create_conversation("me", large, [])
+        assert len(await storage.list_conversations("me", ConversationQuery())) == 3
+    finally:
+        await storage.close()
+
+
+async def test_what_was_purged_is_nowhere_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "turnwise.db"
+    storage = SqliteStorage(path, clock=StillClock())
+    await storage.open()
+    try:
+        given = conversation(backstory="a secret story " * 10, name="a secret name", meta={"a": "a secret value"})
+        texts = ["a secret word", "a secret novel " * 10_000]
+        await storage.create_conversation("me", given, [message(text) for text in texts])
+        await storage.delete_conversation("me", given.id)
+        while await storage.purge(now=START):
+            pass
+    finally:
+        await storage.close()
+    assert not path.with_name("turnwise.db-wal").exists()
+    assert b"secret " not in path.read_bytes()
 
 
 PROCESS = """

@@ -29,6 +29,7 @@ def test_url_names_a_file(url: str, path: str) -> None:
         ("sqlite:///", "names no file"),
         ("sqlite://host/path.db", "names no file"),
         ("sqlite:////folder/", "names no file"),
+        ("sqlite:///:memory:", "would be lost"),
         ("postgresql://localhost/turnwise", "later version"),
         ("postgres://localhost/turnwise", "later version"),
         ("mysql://localhost/turnwise", "not supported"),

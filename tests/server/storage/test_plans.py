@@ -71,6 +71,15 @@ def test_a_statement_that_does_would_be_noticed(database: sqlite3.Connection, na
     assert faults(plan(database, statements()[name]))
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_each_other_condition_of_a_filter_is_one_look_up(database: sqlite3.Connection, order: str) -> None:
+    steps = plan(database, statements()[f"filter_{order}_others"])
+    look_ups = [step for step in steps if step.startswith("SEARCH o ")]
+    assert len(look_ups) == len(OTHERS)
+    for step in look_ups:
+        assert step.endswith("(account=? AND name=? AND value=? AND created_at=? AND id=?)")
+
+
 def test_pages_are_read_from_the_clustered_key(database: sqlite3.Connection) -> None:
     for order in ("asc", "desc"):
         steps = plan(database, statements()[f"messages.list_{order}"])

@@ -22,17 +22,20 @@ SCHEMA_VERSION: Final = "0001"
 
 SCHEMA_FILE: Final = Path(__file__).parent / "sql" / "sqlite_schema.sql"
 
+OLDEST_SQLITE: Final = (3, 35, 0)
+"""The first with RETURNING."""
+
 BUSY_SECONDS: Final = 30.0
 """How long a process waits for others that write to the same file."""
 
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA cache_size = -16384",
+    "PRAGMA cache_size = -8192",
     "PRAGMA mmap_size = 2147418112",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
-    "PRAGMA secure_delete = FAST",
+    "PRAGMA secure_delete = ON",
 )
 
 
@@ -41,7 +44,7 @@ def create_file(path: Path) -> None:
     missing = [folder for folder in path.parents if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -62,6 +65,12 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to `SCHEMA_VERSION`; refuse a database that is newer or not ours with `Unavailable`."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise Unavailable(
+            f"This Python comes with SQLite {sqlite3.sqlite_version}, and Turnwise needs {oldest} or later. "
+            "Use a newer Python, or one that is linked to a newer SQLite."
+        )
     _use_wal(connection)
     if _version(connection) == SCHEMA_VERSION:
         return

@@ -27,4 +27,6 @@ def storage_at(url: str) -> Storage:
         raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
         raise ValueError(f"The database URL names no file. {_EXPECTED}")
+    if rest == "/:memory:":
+        raise ValueError(f"A database in memory alone would be lost. {_EXPECTED}")
     return SqliteStorage(Path(rest[1:]).expanduser())

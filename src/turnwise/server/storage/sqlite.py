@@ -41,6 +41,8 @@ T = TypeVar("T")
 PURGE_AT_ONCE: Final = 100
 """Rows a purge removes in one transaction, so that writers wait only so long."""
 
+_TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+
 
 class SqliteStorage:
     """The storage port over one SQLite file, which several processes may share."""
@@ -87,13 +89,13 @@ class SqliteStorage:
     async def _write(self, job: Job[T]) -> T:
         try:
             return await self.writer.run(job)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except (UnicodeError, OverflowError, sqlite3.Error) as error:
             raise _refusal(error) from error
 
     async def _read(self, job: Job[T]) -> T:
         try:
             return await self._readers.run(job)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except (UnicodeError, OverflowError, sqlite3.Error) as error:
             raise _refusal(error) from error
 
     # Accounts
@@ -286,9 +288,9 @@ def _refusal(error: Exception) -> Exception:
             )
         case OverflowError():
             return BadRequest("A number is too large to be stored. Send one that fits into 64 bits.")
-        case sqlite3.IntegrityError():
+        case sqlite3.IntegrityError() if error.sqlite_errorcode in _TAKEN:
             return Conflict("What is to be stored has an id that exists already. Use a new id.")
-        case sqlite3.Error():
+        case sqlite3.OperationalError():
             return Unavailable(f"The database did not do what was asked: {error}. Try again.", retry_after=1)
         case _:
-            return error
+            return RuntimeError(f"the database refused what it was given: {error}")

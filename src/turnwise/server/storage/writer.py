@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, TypeVar, cast
@@ -126,8 +126,7 @@ class GroupWriter:
             outcomes = _run_group(connection, group)
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - each waiting caller gets it
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            _undo(connection)
             outcomes = [Outcome(ticket, error=error) for ticket in group]
         deliver(outcomes)
 
@@ -136,7 +135,8 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[
     """Run the jobs of a group; whatever a failing one had written is undone.
 
     Savepoints copy each page they might have to restore, and failures are rare: so the jobs run without, and only
-    where one failed that had written already, everything is undone and run again with a savepoint each.
+    where one failed that had written already, everything is undone and run again with a savepoint each. A full disk or
+    a failing one ends the whole transaction, and everybody in it hears so.
     """
     outcomes: list[Outcome] = []
     for ticket in group:
@@ -144,15 +144,16 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[
         try:
             outcomes.append(Outcome(ticket, ticket.job(connection)))
         except Exception as error:  # noqa: BLE001 - its caller gets it
-            if connection.total_changes != before or not connection.in_transaction:
+            if not connection.in_transaction:
+                raise
+            if connection.total_changes != before:
                 return _run_guarded(connection, group)
             outcomes.append(Outcome(ticket, error=error))
     return outcomes
 
 
 def _run_guarded(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[Outcome]:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+    _undo(connection)
     connection.execute("BEGIN IMMEDIATE")
     outcomes: list[Outcome] = []
     for ticket in group:
@@ -160,10 +161,18 @@ def _run_guarded(connection: sqlite3.Connection, group: Sequence[Ticket]) -> lis
         try:
             outcomes.append(Outcome(ticket, ticket.job(connection)))
         except Exception as error:  # noqa: BLE001 - its caller gets it
+            if not connection.in_transaction:
+                raise
             connection.execute("ROLLBACK TO job")
             outcomes.append(Outcome(ticket, error=error))
         connection.execute("RELEASE job")
     return outcomes
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    """Roll back; where SQLite did so by itself, or cannot, the next transaction's beginning tells."""
+    with suppress(sqlite3.Error):
+        connection.execute("ROLLBACK")
 
 
 def deliver(outcomes: Sequence[Outcome]) -> None:
