@@ -422,6 +422,16 @@ async def test_an_error_inside_the_stream_is_an_error(data: object, status: int,
     assert len(upstream.completions) == 1
 
 
+@pytest.mark.parametrize("data", [{"error": "no GPU"}, b"<oops>"])
+async def test_tokens_that_came_in_the_packet_of_an_error_are_not_lost(data: object) -> None:
+    async with model_of(Script([chunk("We ") + chunk("open ") + event(data) + DONE])) as (model, upstream):
+        seen: list[Delta] = []
+        error = await fail(model, seen)
+    assert text_of(seen) == "We open "
+    assert error.status == 502
+    assert len(upstream.completions) == 1
+
+
 async def test_a_conversation_that_is_too_long_is_told_as_that() -> None:
     said = "This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens."
     async with model_of(failure(400, said, code="context_length_exceeded")) as (model, upstream):

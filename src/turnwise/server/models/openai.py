@@ -27,7 +27,8 @@ from turnwise.server.models.openai_errors import (
     retry_after,
     status_error,
 )
-from turnwise.server.models.openai_wire import Adaptation, Reply, adaptation_for, request_body
+from turnwise.server.models.openai_reply import ReplyReader
+from turnwise.server.models.openai_request import Adaptation, adaptation_for, request_body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -230,13 +231,14 @@ class OpenAIModel:
         import aiohttp
 
         for delay in _delays(self._server.patience):
-            reply = Reply(self._server.endpoint, self._name, prompt)
+            reply = ReplyReader(self._server.endpoint, self._name, prompt)
             try:
                 response = await self._server.ask(self._name, prompt)
                 try:
                     async for packet in response.content.iter_any():
                         if deltas := reply.feed(packet):
                             yield deltas
+                        reply.check()
                         if reply.done:
                             break
                 except (aiohttp.ClientError, OSError) as error:
@@ -245,13 +247,13 @@ class OpenAIModel:
                 finally:
                     self._server.leave(response, whole=reply.done)
                 yield reply.close()
+                reply.check()
                 return
             except UpstreamError as error:
-                if reply.begun or not error.retryable or delay is None:
-                    raise
-                if (error.retry_after or 0) > self._server.patience.longest_delay:
-                    raise
                 wait = delay if error.retry_after is None else error.retry_after
+                again = delay is not None and error.retryable and not reply.begun
+                if not again or wait is None or wait > self._server.patience.longest_delay:
+                    raise
             await asyncio.sleep(wait)
 
 

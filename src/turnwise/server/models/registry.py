@@ -75,7 +75,7 @@ def endpoint_of(base_url: str, api_key: str) -> Endpoint | None:
     """Return the model server that OPENAI_BASE_URL and OPENAI_API_KEY mean: a key alone means OpenAI's."""
     if not base_url and not api_key:
         return None
-    return Endpoint(base_url=base_url or OPENAI, api_key=api_key or None)
+    return Endpoint(base_url=base_url.strip() or OPENAI, api_key=api_key.strip() or None)
 
 
 def default_name(model: str) -> str:

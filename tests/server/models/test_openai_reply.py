@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.server.models.upstream import DONE, chunk, event, usage
 
-from turnwise.server.models.base import Delta, Finish, ModelConfig, Prompt, PromptMessage, ReasoningDelta, TextDelta
+from turnwise.server.models.base import Delta, Finish, Prompt, PromptMessage, ReasoningDelta, TextDelta
 from turnwise.server.models.openai_errors import Endpoint, UpstreamError
-from turnwise.server.models.openai_wire import Reply, Role, estimate_prompt, request_body, role_of
+from turnwise.server.models.openai_reply import ReplyReader
 from turnwise.server.models.sse import MAX_EVENT_BYTES
-from turnwise.types.message import MessageType
 
 PROMPT = Prompt(system="", messages=[PromptMessage("user", "Hi")])
 STREAM = b"".join(
@@ -35,13 +31,15 @@ DELTAS = [
 ]
 
 
-def new_reply() -> Reply:
-    return Reply(Endpoint(base_url="http://127.0.0.1:1/v1"), "m", PROMPT)
+def new_reader() -> ReplyReader:
+    return ReplyReader(Endpoint(base_url="http://127.0.0.1:1/v1"), "m", PROMPT)
 
 
 def read(*packets: bytes) -> list[Delta]:
-    reply = new_reply()
-    return [delta for packet in packets for delta in reply.feed(packet)] + list(reply.close())
+    reply = new_reader()
+    deltas = [delta for packet in packets for delta in reply.feed(packet)] + list(reply.close())
+    reply.check()
+    return deltas
 
 
 @pytest.mark.parametrize("stream", [STREAM, STREAM.replace(b"\n", b"\r\n")], ids=["LF", "CRLF"])
@@ -77,43 +75,28 @@ def test_chunks_that_say_nothing_are_no_deltas() -> None:
     assert read(nothing, chunk("x", finish="stop"))[0] == TextDelta("x")
 
 
+def test_a_failure_in_a_packet_with_deltas_is_kept_until_they_are_taken() -> None:
+    reply = new_reader()
+    assert reply.feed(chunk("We ") + event(b"<oops>")) == [TextDelta("We ")]
+    with pytest.raises(UpstreamError):
+        reply.check()
+
+
+def test_an_end_that_brings_the_last_deltas_keeps_them_too() -> None:
+    reply = new_reader()
+    reply.feed(chunk("We ").rstrip())
+    assert reply.close() == [TextDelta("We ")]
+    with pytest.raises(UpstreamError):
+        reply.check()
+
+
+def test_a_document_that_never_ends_is_malformed() -> None:
+    reply = new_reader()
+    with pytest.raises(UpstreamError, match="cannot be read"):
+        reply.feed(b'{"choices": "' + b"x" * MAX_EVENT_BYTES)
+
+
 def test_an_event_that_never_ends_is_malformed() -> None:
-    reply = new_reply()
+    reply = new_reader()
     with pytest.raises(UpstreamError, match="cannot be read"):
         reply.feed(b"data: " + b"x" * MAX_EVENT_BYTES)
-
-
-ROLES: dict[MessageType, Role | None] = {
-    "user": "user",
-    "bot": "assistant",
-    "context": "system",
-    "instruction": "system",
-    "backstory": "system",
-    "checkpoint": "system",
-    "reasoning": None,
-    "activity": None,
-}
-
-
-@pytest.mark.parametrize("type", get_args(MessageType))
-def test_message_types_have_roles_or_are_not_sent(type: MessageType) -> None:
-    assert role_of(type) == ROLES[type]
-    body = json.loads(request_body("m", Prompt(system="S", messages=[PromptMessage(type, "T")])))
-    sent = [{"role": ROLES[type], "content": "T"}] if ROLES[type] else []
-    assert body["messages"] == [{"role": "system", "content": "S"}, *sent]
-
-
-def test_settings_that_are_not_set_are_not_sent() -> None:
-    body = json.loads(request_body("m", Prompt(system="", messages=[], config=ModelConfig(region="eu"))))
-    assert body == {"model": "m", "messages": [], "stream": True, "stream_options": {"include_usage": True}}
-
-
-@given(st.text(st.characters(codec="utf-8")))
-def test_text_is_sent_unaltered(text: str) -> None:
-    body = json.loads(request_body("m", Prompt(system="", messages=[PromptMessage("user", text)])))
-    assert body["messages"] == [{"role": "user", "content": text}]
-
-
-def test_only_what_is_sent_counts_as_input() -> None:
-    thought = PromptMessage("reasoning", "x" * 4000)
-    assert estimate_prompt(Prompt(system="", messages=[*PROMPT.messages, thought])) == estimate_prompt(PROMPT)

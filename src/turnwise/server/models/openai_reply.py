@@ -1,36 +1,23 @@
-"""The chat completions of OpenAI's wire, as bytes: what to ask, and how to read what comes. No I/O.
+"""An OpenAI-compatible server's answer -> deltas, whole packets at a time. No I/O.
 
-`Reply` turns received bytes into deltas, whole packets at a time, and says at the end whether the reply is complete.
+`ReplyReader` also says at the end whether the reply is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
-from turnwise.server.models.base import Delta, Finish, FinishReason, Prompt, PromptMessage, ReasoningDelta, TextDelta
-from turnwise.server.models.openai_errors import Endpoint, ErrorDetail, error_detail, status_error
+from turnwise.server.models.base import Delta, Finish, FinishReason, Prompt, ReasoningDelta, TextDelta
+from turnwise.server.models.openai_errors import Endpoint, UpstreamError, error_detail, status_error
+from turnwise.server.models.openai_request import estimate_prompt
 from turnwise.server.models.sse import MAX_EVENT_BYTES, EventBuffer, EventTooLong
-from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_tokens
-from turnwise.types.message import MessageType
+from turnwise.server.models.tokens import estimate_tokens
 
-__all__ = ["Adaptation", "Reply", "Role", "adaptation_for", "estimate_prompt", "request_body", "role_of"]
+__all__ = ["ReplyReader"]
 
-Role = Literal["user", "assistant", "system"]
-
-ROLES: Final[dict[MessageType, Role | None]] = {
-    "user": "user",
-    "bot": "assistant",
-    "context": "system",
-    "instruction": "system",
-    "backstory": "system",
-    "checkpoint": "system",
-    "reasoning": None,
-    "activity": None,
-}
 FINISH_REASONS: Final[dict[str, FinishReason]] = {
     "stop": "stop",
     "eos": "stop",
@@ -40,87 +27,6 @@ FINISH_REASONS: Final[dict[str, FinishReason]] = {
     "length": "length",
     "max_tokens": "length",
 }
-
-
-class Adaptation(Enum):
-    """Something a server wants different from what OpenAI's description says; learnt from its refusal."""
-
-    NO_STREAM_OPTIONS = "stream_options"
-    MAX_COMPLETION_TOKENS = "max_completion_tokens"
-
-
-def role_of(type: MessageType, /) -> Role | None:
-    """Return the role a message is sent in; `None` where it is not sent."""
-    return ROLES[type]
-
-
-class RequestMessage(msgspec.Struct, frozen=True):
-    role: Role
-    content: str
-
-
-class StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool = True
-
-
-class RequestBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    model: str
-    messages: list[RequestMessage]
-    stream: Literal[True]
-    stream_options: StreamOptions | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    seed: int | None = None
-
-
-def request_body(model: str, prompt: Prompt, adaptations: frozenset[Adaptation] = frozenset()) -> bytes:
-    """Return the body that asks `model`. Sampling settings that are not set are not sent; zeros are."""
-    config = prompt.config
-    renamed = Adaptation.MAX_COMPLETION_TOKENS in adaptations
-    return ENCODER.encode(
-        RequestBody(
-            model=model,
-            messages=_messages(prompt),
-            stream=True,
-            stream_options=None if Adaptation.NO_STREAM_OPTIONS in adaptations else StreamOptions(True),
-            temperature=config.temperature,
-            max_tokens=None if renamed else config.max_tokens,
-            max_completion_tokens=config.max_tokens if renamed else None,
-            frequency_penalty=config.frequency_penalty,
-            presence_penalty=config.presence_penalty,
-            seed=config.seed,
-        )
-    )
-
-
-def adaptation_for(status: int, detail: ErrorDetail) -> Adaptation | None:
-    """Return what to change where a refusal names a field that this server wants different."""
-    if status not in {400, 422}:
-        return None
-    words = detail.words
-    if "stream_options" in words or "include_usage" in words:
-        return Adaptation.NO_STREAM_OPTIONS
-    return Adaptation.MAX_COMPLETION_TOKENS if "max_completion_tokens" in words else None
-
-
-def estimate_prompt(prompt: Prompt) -> int:
-    """Return about how many tokens of input `prompt` has."""
-    return sum(estimate_tokens(message.content) + MESSAGE_TOKENS for message in _messages(prompt))
-
-
-def _messages(prompt: Prompt) -> list[RequestMessage]:
-    messages = [RequestMessage("system", prompt.system)] if prompt.system else []
-    messages.extend(map(_request_message, (message for message in prompt.messages if ROLES[message.type])))
-    return messages
-
-
-def _request_message(message: PromptMessage) -> RequestMessage:
-    role = ROLES[message.type]
-    assert role is not None  # noqa: S101 - the caller left out what has none
-    return RequestMessage(role, message.text)
 
 
 class ChunkDelta(msgspec.Struct, gc=False):
@@ -150,12 +56,11 @@ class Chunk(msgspec.Struct):
     message: str | None = None
 
 
-ENCODER: Final = msgspec.json.Encoder()
 CHUNKS: Final = msgspec.json.Decoder(Chunk)
 DONE: Final = b"[DONE]"
 
 
-class Reply:
+class ReplyReader:
     """One reply as it is received: feed it packets, then `close` it.
 
     A stream of events is expected; a server that answers one JSON document instead is read too. Usage that the
@@ -174,6 +79,7 @@ class Reply:
         self._output: list[str] = []
         self.done = False
         """Whether the server said that nothing follows."""
+        self._failure: UpstreamError | None = None
         self._sniffed = False
 
     @property
@@ -196,6 +102,8 @@ class Reply:
             self._sniff(packet)
         if self._document is not None:
             self._document += packet
+            if len(self._document) > MAX_EVENT_BYTES:
+                raise self._endpoint.malformed(f"a document of more than {MAX_EVENT_BYTES} bytes")
             return ()
         try:
             return self._read(self._events.feed(packet))
@@ -203,7 +111,7 @@ class Reply:
             raise self._endpoint.malformed(f"an event of more than {MAX_EVENT_BYTES} bytes") from None
 
     def close(self) -> Sequence[Delta]:
-        """Return the last deltas, the last of them a `Finish`.
+        """Return the last deltas, the last of them a `Finish` unless `check` then raises.
 
         Raises:
             UpstreamError: the reply is not complete.
@@ -211,9 +119,20 @@ class Reply:
         deltas: list[Delta] = []
         if not self.done:
             lines = [bytes(self._document)] if self._document is not None else self._events.close()
-            deltas += self._read(lines)
-        deltas.append(self._finish())
+            deltas = self._read(lines)
+        if self._failure is None:
+            try:
+                deltas.append(self._finish())
+            except UpstreamError as failure:
+                if not deltas:
+                    raise
+                self._failure = failure
         return deltas
+
+    def check(self) -> None:
+        """Raise the failure that the last packet told beside the deltas it brought: ask once those are taken."""
+        if self._failure is not None:
+            raise self._failure
 
     def _sniff(self, packet: bytes) -> None:
         start = packet.lstrip()
@@ -228,12 +147,21 @@ class Reply:
             lines = lines[: lines.index(DONE)]
         if not lines:
             return []
-        data = b"\n".join(lines)
-        try:
-            chunks = CHUNKS.decode_lines(data)
-        except msgspec.DecodeError as error:
-            raise self._unreadable(lines, error) from None
         deltas: list[Delta] = []
+        try:
+            self._take_all(lines, deltas)
+        except UpstreamError as failure:
+            if not deltas:
+                raise
+            self._failure = failure
+        return deltas
+
+    def _take_all(self, lines: list[bytes], deltas: list[Delta]) -> None:
+        chunks: Iterable[Chunk]
+        try:
+            chunks = CHUNKS.decode_lines(b"\n".join(lines))
+        except msgspec.DecodeError:
+            chunks = map(self._decode, lines)
         for chunk in chunks:
             if chunk.choices:
                 self._take(chunk.choices[0], deltas)
@@ -243,7 +171,6 @@ class Reply:
                 self._usage = chunk.usage
             if chunk.error is not None:
                 self._raise_error(chunk)
-        return deltas
 
     def _take(self, choice: Choice, deltas: list[Delta]) -> None:
         piece = choice.delta or choice.message
@@ -268,14 +195,11 @@ class Reply:
         detail = error_detail(body)
         raise status_error(self._endpoint, self._model, detail.status, detail)
 
-    def _unreadable(self, lines: list[bytes], error: msgspec.DecodeError) -> Exception:
-        """Name the line that cannot be read; an error that servers send as a stream's data is not JSON at times."""
-        for line in lines:
-            try:
-                CHUNKS.decode(line)
-            except msgspec.DecodeError as reason:
-                return self._endpoint.malformed(str(reason), excerpt=line[:200].decode(errors="replace"))
-        return self._endpoint.malformed(str(error))
+    def _decode(self, line: bytes) -> Chunk:
+        try:
+            return CHUNKS.decode(line)
+        except msgspec.DecodeError as error:
+            raise self._endpoint.malformed(str(error), excerpt=line[:200].decode(errors="replace")) from None
 
     def _finish(self) -> Finish:
         reason = FINISH_REASONS.get(self._reason or "")
