@@ -53,8 +53,8 @@ def status_of(error: Exception) -> ExitStatus:
 def explain(error: Exception) -> str | None:
     """Say in one line what went wrong and what to do next; `None` for what nobody foresaw."""
     if isinstance(error, CommandFailed) or type(error).__module__.startswith("turnwise."):
-        # The message of a 400 names what is wrong and what is expected; the client's advice is for programs.
-        told = str(error) if getattr(error, "status", 0) != 400 else str(error.args[0])
+        # What a server says to a wrong request names what it expects; the client's advice on it is for programs.
+        told = str(error.args[0]) if getattr(error, "status", 0) in {400, 422} else str(error)
         return " ".join(_REFUSAL.sub("", told).split())
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return " ".join(str(error).split())

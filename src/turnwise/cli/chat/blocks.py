@@ -132,6 +132,8 @@ class Blocks:
     def _continues(self, block: _Open, line: str) -> bool:
         """Take `line` into the open block if it belongs there."""
         text = line.strip()
+        if block.kind == "heading":
+            return False
         if block.kind == "indented":
             if _columns(line) < block.base + 4:
                 return False

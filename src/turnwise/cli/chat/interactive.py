@@ -58,20 +58,20 @@ class Chat:
                 return ExitStatus.DONE
 
     def _take(self, line: str) -> None:
+        if not line:
+            return
         if line.startswith("/") and not line.startswith("//"):
             self._guarded(commands.run(line, self._session, self._console), stopped="Stopped.")
+        else:
             self._console.print()
-        elif line:
-            text = line[1:] if line.startswith("//") else line
-            self._console.print()
-            with silent():
-                self._guarded(self._answer(text), stopped="Stopped. What was said so far is kept.")
-            self._console.print()
+            self._guarded(self._answer(line.removeprefix("/")), stopped="Stopped. What was said so far is kept.")
+        self._console.print()
 
     def _guarded(self, work: Coroutine[object, object, None], *, stopped: str) -> None:
         """Run `work`; tell of Ctrl-C and of foreseen errors in one line."""
         try:
-            self._runner.run(work)
+            with silent():
+                self._runner.run(work)
         except KeyboardInterrupt:
             self._tell(stopped)
         except commands.Leave:

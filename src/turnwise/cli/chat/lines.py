@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from turnwise.cli.chat.session import ChatSession
+from turnwise.cli.output import data
 from turnwise.cli.plain import plain
 from turnwise.types.event import TokenEvent
 
@@ -25,33 +26,43 @@ def run_lines(
 
 async def answer_text(session: ChatSession, text: str, *, stream: bool) -> None:
     """Write the answer's text as it comes, and end the line."""
-    said = ""
+    line = _Line()
     try:
         if stream:
             async with session.streamed(text) as events:
                 async for event in events:
                     if isinstance(event, TokenEvent):
-                        said = event.data.token or said
-                        _write(event.data.token)
+                        line.write(event.data.token)
         else:
-            said = (await session.whole(text)).text
-            _write(said)
-    finally:
-        if not said.endswith("\n"):
-            _write("\n")
+            line.write((await session.whole(text)).text)
+    except BaseException:
+        line.end(begun_only=True)
+        raise
+    line.end()
+
+
+class _Line:
+    """What was written of an answer."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        self._last = text or self._last
+        # A program gets the text as it is; a terminal that shows it is not to be steered by it.
+        sys.stdout.write(plain(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+
+    def end(self, *, begun_only: bool = False) -> None:
+        if not self._last.endswith("\n") and (self._last or not begun_only):
+            data("")
 
 
 async def answer_json(session: ChatSession, text: str, *, stream: bool) -> None:
     """Write the answer's events, or its result, one JSON object a line."""
-    if stream:
-        async with session.streamed(text) as events:
-            async for event in events:
-                _write(event.to_json() + "\n", raw=True)
-    else:
-        _write((await session.whole(text)).to_json() + "\n", raw=True)
-
-
-def _write(text: str, *, raw: bool = False) -> None:
-    # A program gets the text as it is; a terminal that shows it is not to be steered by it.
-    sys.stdout.write(text if raw or not sys.stdout.isatty() else plain(text))
-    sys.stdout.flush()
+    if not stream:
+        data((await session.whole(text)).to_json())
+        return
+    async with session.streamed(text) as events:
+        async for event in events:
+            data(event.to_json())

@@ -49,9 +49,7 @@ class AnswerView:
             yield
         finally:
             ticking.cancel()
-            self.break_off()
-            self._draw(final=True)
-            self._region.close()
+            self.end()
 
     def feed(self, text: str, voice: Voice = "answer") -> None:
         """Take the next piece."""
@@ -64,7 +62,7 @@ class AnswerView:
             self._finish(rows(self._blocks.feed(plain(text)), self._console, after=self._above))
         self._dirty = True
         if self._clock() - self._drawn >= _FRAME:
-            self._draw()
+            self.draw()
 
     def break_off(self) -> None:
         """End the paragraph: what comes next is another message."""
@@ -74,6 +72,16 @@ class AnswerView:
         self._finish(rows(self._blocks.finish(), self._console, after=self._above))
         self._blocks = Blocks()
 
+    def end(self) -> None:
+        """Show the rest for good."""
+        self.break_off()
+        self._update([])
+        self._region.close()
+
+    def draw(self) -> None:
+        """Bring the screen up to date."""
+        self._update(self._live())
+
     @property
     def _above(self) -> bool:
         return self._written or bool(self._finished)
@@ -82,7 +90,7 @@ class AnswerView:
         while True:
             await asyncio.sleep(_FRAME)
             if self._dirty or not self._above:
-                self._draw()
+                self.draw()
 
     def _finish(self, found: list[Row]) -> None:
         self._finished += found
@@ -96,8 +104,7 @@ class AnswerView:
         found = rows_of(Text(text.strip(), "dim italic"), self._console)
         return [Row("", 0), *found] if found and self._above else found
 
-    def _draw(self, *, final: bool = False) -> None:
-        live = [] if final else self._live()
+    def _update(self, live: list[Row]) -> None:
         size = self._console.size
         self._region.update(self._finished, live, columns=size.width, height=size.height)
         self._written = self._above
