@@ -143,7 +143,7 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[Ticket]) -> list[
         before = connection.total_changes
         try:
             outcomes.append(Outcome(ticket, ticket.job(connection)))
-        except Exception as error:  # noqa: BLE001 - its caller gets it
+        except Exception as error:
             if not connection.in_transaction:
                 raise
             if connection.total_changes != before:
@@ -160,7 +160,7 @@ def _run_guarded(connection: sqlite3.Connection, group: Sequence[Ticket]) -> lis
         connection.execute("SAVEPOINT job")
         try:
             outcomes.append(Outcome(ticket, ticket.job(connection)))
-        except Exception as error:  # noqa: BLE001 - its caller gets it
+        except Exception as error:
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")
