@@ -82,14 +82,18 @@ class Application:
         )
         self._upkeep = asyncio.create_task(purge_forever(storage, clock=clock, interval=settings.purge_interval))
 
+    async def drain(self, grace: float | None = None) -> None:
+        """Let running turns end for `grace` seconds (the settings' unless given), then break them off."""
+        if self._turns is not None:
+            await self._turns.shutdown(self.settings.grace if grace is None else grace)
+
     async def close(self, *, grace: float | None = None) -> None:
-        """Let running turns end for `grace` seconds (the settings' unless given), then close the storage."""
+        """Drain, and close what the server stands on."""
         if self._upkeep is not None:
             self._upkeep.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep
-        if self._turns is not None:
-            await self._turns.shutdown(self.settings.grace if grace is None else grace)
+        await self.drain(grace)
         self._gate = self._turns = self._upkeep = None
         await self.adapters.models.aclose()
         await self.adapters.storage.close()

@@ -43,6 +43,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 )
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
+        elif self.timeout_keep_alive_task is None and self._answered() and not self.transport.is_closing():
+            # The rest of a body that was answered already stopped the timer of the idle connection.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_headers_complete(self) -> None:
         """Expect a body."""
@@ -74,13 +79,13 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         body = msgspec.json.encode({"message": message, "code": code})
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
-        if not self._answering():
+        if not cast("RequestResponseCycle | None", self.cycle) or self._answered():
             self.transport.write(head + b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n" + body)
         self.transport.close()
 
-    def _answering(self) -> bool:
+    def _answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        return cycle is not None and not cycle.response_complete
+        return cycle is not None and cycle.response_complete
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

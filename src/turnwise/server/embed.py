@@ -110,4 +110,4 @@ class _ServerThread(threading.Thread):
                 self._listener = Listener(application, self._settings, ready=self._ready.set)
                 await self._listener.serve(sockets=[listening])
             finally:
-                await application.close()
+                await application.close(grace=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 import uvicorn
 
@@ -16,7 +18,9 @@ from turnwise.server.settings import Settings
 
 __all__ = ["Listener", "bind", "url_of"]
 
-BACKLOG = 2048
+BACKLOG: Final = 2048
+LAST_WORDS: Final = 5
+"""Seconds in which answers to broken-off turns may still go out."""
 
 
 class Listener(uvicorn.Server):
@@ -35,10 +39,11 @@ class Listener(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=math.ceil(settings.idle_timeout),
-                timeout_graceful_shutdown=math.ceil(settings.grace),
+                timeout_graceful_shutdown=math.ceil(settings.grace) + LAST_WORDS,
                 backlog=BACKLOG,
             )
         )
+        self._application = application
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -46,6 +51,14 @@ class Listener(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more; let running turns end, or break them off, and tell their readers."""
+        draining = asyncio.create_task(self._application.drain())
+        await super().shutdown(sockets)
+        if self.force_exit:
+            draining.cancel()
+        await asyncio.wait([draining])
 
     def stop(self) -> None:
         """Stop soon. May be called from another thread."""

@@ -12,9 +12,10 @@ import msgspec
 
 from turnwise.server.exchange import HttpExchange
 
-__all__ = ["LogFormat", "configure_logging", "log_request"]
+__all__ = ["LogFormat", "LogLevel", "configure_logging", "log_request"]
 
 LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 requests: Final = logging.getLogger("turnwise.server.request")
 FIELDS: Final = "fields"
@@ -64,7 +65,7 @@ class LineFormatter(logging.Formatter):
         return f"{self._stamp}.{int(record.msecs):03d}Z"
 
 
-def configure_logging(*, form: LogFormat, level: str) -> None:
+def configure_logging(*, form: LogFormat, level: LogLevel) -> None:
     """Send the logs of this process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(form))

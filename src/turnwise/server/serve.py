@@ -59,7 +59,7 @@ async def _serve(settings: Settings) -> None:
             listener = Listener(application, settings, ready=lambda: print(f"listening on {url}", flush=True))  # noqa: T201
             await listener.serve(sockets=[listening])
         finally:
-            await application.close()
+            await application.close(grace=0)
 
 
 def _say(sentence: str) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from turnwise.server.log import LogFormat
+from turnwise.server.log import LogFormat, LogLevel
 
 __all__ = ["Settings", "SettingsError", "default_database_url", "load_settings", "variable_of"]
 
@@ -80,7 +80,7 @@ class Settings:
 
     log_format: LogFormat = "text"
     """How log lines are written, `text` (`key=value`) or `json`."""
-    log_level: str = "info"
+    log_level: LogLevel = "info"
     """What is logged: `info` is every request, `warning` only what is out of order."""
 
     @property

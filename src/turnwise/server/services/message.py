@@ -113,7 +113,9 @@ class MessageService:
     ) -> None:
         stored = await self._storage.fetch_message(account_id, conversation_id, message_id)
         kind = stored.type if request.type is OMIT else request.type
-        meta = stored.meta if request.meta is OMIT else {**(stored.meta or {}), **(request.meta or {})}
+        meta = stored.meta
+        if request.meta is not OMIT:
+            meta = {**(stored.meta or {}), **request.meta} if request.meta is not None else None
         check_activity(kind, meta, "$")
 
     async def delete(

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.server.asgi import Api, ScriptedModels
+
+from turnwise.server.app import Adapters, create_app
+from turnwise.server.settings import Settings
+from turnwise.server.storage.open import storage_at
+
+SECRET = "tw_secret_of_the_tests"
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The settings of `api`; a module that wants others has a fixture of this name."""
+    return Settings(ping_interval=5, turn_timeout=5, grace=1)
+
+
+@pytest.fixture
+async def api(tmp_path: Path, settings: Settings) -> AsyncGenerator[Api, None]:
+    """The open application with a fresh database."""
+    chosen = replace(settings, database_url=f"sqlite:///{tmp_path / 'api.db'}")
+    models = ScriptedModels()
+    application = create_app(chosen, Adapters(storage=storage_at(chosen.database), models=models, guest_secret=SECRET))
+    await application.open()
+    yield Api(application, SECRET, models)
+    await application.close()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.server.asgi import ScriptedModels
+
+from turnwise.server.embed import embedded
+from turnwise.server.settings import Settings
+
+
+def url_in(folder: Path) -> str:
+    return f"sqlite:///{folder / 'embedded.db'}"
+
+
+async def test_a_conversation_over_a_real_socket(tmp_path: Path) -> None:
+    with embedded(database_url=url_in(tmp_path), model="offline") as server:
+        assert server.model == "offline"
+        assert server.secret not in repr(server)
+        headers = {"authorization": f"Bearer {server.secret}"}
+        async with aiohttp.ClientSession(f"{server.url}/api/v1/", headers=headers) as http:
+            async with http.post("conversation/create", json={"backstory": "We open at nine."}) as answer:
+                conversation = (await answer.json())["id"]
+            accept = {"accept": "application/jsonl"}
+            path = f"conversation/{conversation}/complete"
+            async with http.post(path, json={"text": "When do you open?"}, headers=accept) as answer:
+                events = [json.loads(line) async for line in answer.content]
+        assert events[-1]["type"] == "result"
+        assert "nine" in events[-1]["data"]["text"]
+
+
+async def test_a_closed_connection_ends_the_model_call_within_100_ms(tmp_path: Path) -> None:
+    models = ScriptedModels()
+    slow = models.scripted["slow"]
+    closed = threading.Event()
+    slow.closed.set = closed.set  # type: ignore[method-assign]
+    settings = Settings(database_url=url_in(tmp_path))
+    with embedded(settings=settings, models=models) as server:
+        headers = {"authorization": f"Bearer {server.secret}"}
+        for accept in ("application/json", "application/jsonl"):
+            closed.clear()
+            async with aiohttp.ClientSession(f"{server.url}/v1/", headers=headers) as http:
+                async with http.post("conversation/create", json={"model": "slow"}) as answer:
+                    conversation = (await answer.json())["id"]
+                path = f"conversation/{conversation}/complete"
+                asking = asyncio.create_task(_read(http, path, accept))
+                await asyncio.sleep(0.2)
+                assert slow.prompts
+                slow.prompts.clear()
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+                assert await asyncio.to_thread(closed.wait, 0.1)
+                items: list[dict[str, Any]] = []
+                while len(items) < 2:
+                    async with http.get(f"conversation/{conversation}/message/list") as listed:
+                        items = (await listed.json())["items"]
+                assert [(item["type"], item["text"]) for item in items] == [("user", "hi"), ("bot", "Well")]
+                assert items[-1]["meta"]["interrupted"] is True
+
+
+async def _read(http: aiohttp.ClientSession, path: str, accept: str) -> bytes:
+    async with http.post(path, json={"text": "hi"}, headers={"accept": accept}) as answer:
+        return await answer.read()
+
+
+def test_what_was_stored_is_there_at_the_next_start_under_a_new_secret(tmp_path: Path) -> None:
+    async def ask(url: str, secret: str, method: str, path: str) -> tuple[int, str]:
+        headers = {"authorization": f"Bearer {secret}"}
+        async with aiohttp.ClientSession(headers=headers) as http, http.request(method, f"{url}/v1/{path}") as answer:
+            return answer.status, str((await answer.json()).get("id"))
+
+    with embedded(database_url=url_in(tmp_path), model="offline") as first:
+        status, conversation = asyncio.run(ask(first.url, first.secret, "POST", "conversation/create"))
+        assert status == 200
+    with embedded(database_url=url_in(tmp_path), model="offline") as second:
+        path = f"conversation/{conversation}/fetch"
+        assert asyncio.run(ask(second.url, second.secret, "GET", path)) == (200, conversation)
+        assert asyncio.run(ask(second.url, first.secret, "GET", path))[0] == 401
+
+
+def test_what_hinders_the_start_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="PostgreSQL"), embedded(database_url="postgres://x/y", model="offline"):
+        pass
+    with (
+        pytest.raises(Exception, match="cannot be opened"),
+        embedded(database_url=f"sqlite:///{tmp_path}", model="offline"),
+    ):
+        pass
+
+
+def test_a_running_reply_is_broken_off_after_the_grace(tmp_path: Path) -> None:
+    models = ScriptedModels()
+    settings = Settings(database_url=url_in(tmp_path), grace=0.2)
+
+    async def ask(url: str, secret: str, ready: threading.Event) -> bytes:
+        async with aiohttp.ClientSession(f"{url}/v1/", headers={"authorization": f"Bearer {secret}"}) as http:
+            async with http.post("conversation/create", json={"model": "slow"}) as answer:
+                conversation = (await answer.json())["id"]
+            headers = {"accept": "application/jsonl"}
+            path = f"conversation/{conversation}/complete"
+            async with http.post(path, json={"text": "hi"}, headers=headers) as answer:
+                ready.set()
+                return await answer.read()
+
+    ready = threading.Event()
+    answers: list[bytes] = []
+    with embedded(settings=settings, models=models) as server:
+        thread = threading.Thread(target=lambda: answers.append(asyncio.run(ask(server.url, server.secret, ready))))
+        thread.start()
+        assert ready.wait(5)
+    thread.join(5)
+    assert b'"token":"Well"' in answers[0]
+    assert json.loads(answers[0].splitlines()[-1])["data"]["code"] == "SERVICE_UNAVAILABLE"
