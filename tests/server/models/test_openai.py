@@ -459,6 +459,15 @@ async def test_other_statuses_are_errors_too(status: int, expected: int) -> None
     assert error.status == expected
 
 
+async def test_a_redirect_is_told_and_the_key_goes_nowhere_else() -> None:
+    async with FakeUpstream(reply("ok")) as other:
+        moved = failure(307, headers={"Location": f"{other.base_url}/chat/completions"})
+        async with model_of(moved) as (model, _):
+            error = await fail(model)
+    assert "has moved" in error.message
+    assert other.requests == []
+
+
 async def test_a_filtered_reply_is_an_error() -> None:
     async with model_of(reply("I ", finish="content_filter")) as (model, _):
         error = await fail(model)

@@ -46,6 +46,10 @@ def test_nothing_that_looks_like_a_key_is_quoted(text: str) -> None:
         assert secret not in quote
 
 
+def test_a_short_key_is_not_quoted_either() -> None:
+    assert Endpoint(base_url="http://x/v1", api_key="hunter2").quote("no: hunter2!") == ' It said: "no: [key]!"'
+
+
 def test_a_long_quote_is_shortened() -> None:
     quote = Endpoint(base_url="http://x/v1").quote("word " * 1000)
     assert len(quote) < 600

@@ -114,6 +114,8 @@ def test_the_newest_that_fits_is_sent_unaltered(
         return
     fitting = sent if sent == sendable[len(sendable) - len(sent) :] else sent[1:]
     assert fitting == sendable[len(sendable) - len(fitting) :]
-    assert len(fitting) <= (most or len(sendable)) or fitting[:1] == users[-1:]
+    if fitting[:1] in ([], users[-1:]):
+        return  # nothing fits but what is sent in any case
+    assert len(fitting) <= (most or len(sendable))
     cost = sum(estimate_tokens(message.text) + MESSAGE_TOKENS for message in fitting)
-    assert cost + estimate_tokens(backstory) <= window or fitting[:1] == users[-1:]
+    assert cost + estimate_tokens(backstory) <= window
