@@ -60,6 +60,10 @@ class Settings:
 
     context_window: Annotated[int, Meta(ge=0)] = 0
     """Tokens that prompt and reply may have together, for every model of the server; 0 is what the server says."""
+    model_connect_timeout: Seconds = 10.0
+    """Seconds in which the model server must take a connection; later is 504."""
+    model_idle_timeout: Seconds = 300.0
+    """Seconds that the model server may be silent, before its reply and within it; later is 504."""
 
     body_bytes: Count = 4_500_000
     """Bytes that a request's body may have; more is 413."""

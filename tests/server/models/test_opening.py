@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.server.models.upstream import FakeUpstream, Script, Wait
 
 from turnwise.server.models import opening
+from turnwise.server.models.base import ModelError, Prompt
 from turnwise.server.models.discovery import LocalServer
 from turnwise.server.models.opening import open_models
 from turnwise.server.models.registry import ModelRegistry
@@ -68,6 +70,19 @@ async def test_the_window_a_local_server_tells_is_used_unless_one_is_set(loopbac
     ):
         registry, _ = await opened(settings)
         assert (await registry.resolve(None)).model.context_window == window
+        await registry.aclose()
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_timeouts_are_those_of_the_settings(loopback: Loopback, found: bool) -> None:
+    async with FakeUpstream(Script([Wait(5)])) as upstream:
+        loopback.servers = [LocalServer(kind="vLLM", base_url=upstream.base_url, models=("m",), context_windows={})]
+        registry, _ = await opened(
+            Settings(model="m", openai_base_url="" if found else upstream.base_url, model_idle_timeout=0.05)
+        )
+        model, config = await registry.resolve(None)
+        with pytest.raises(ModelError, match=r"nothing for 0\.05 s\. .*TURNWISE_MODEL_IDLE_TIMEOUT"):
+            await anext(model.stream(Prompt(system="", messages=[], config=config)))
         await registry.aclose()
 
 

@@ -98,7 +98,7 @@ class Endpoint:
         """Connected, and then silent."""
         message = f"The model server at {self.address} sent nothing for {seconds:g} s. "
         return UpstreamError(
-            message + "Ask again; if the model needs longer, raise the idle timeout of models.",
+            message + "Ask again; if the model needs longer, raise TURNWISE_MODEL_IDLE_TIMEOUT.",
             status=504,
             code="GATEWAY_TIMEOUT",
         )

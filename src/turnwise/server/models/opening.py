@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from turnwise.server.models.discovery import LocalServer, discover
 from turnwise.server.models.offline import NAME as OFFLINE
+from turnwise.server.models.openai import Patience
 from turnwise.server.models.registry import ModelRegistry, RegistrySettings, default_name, endpoint_of
 from turnwise.server.settings import Settings
 
@@ -32,10 +33,15 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
     """
     endpoint = endpoint_of(settings.openai_base_url, settings.openai_api_key)
     context_window = settings.context_window or None
+    patience = Patience(connect=settings.model_connect_timeout, idle=settings.model_idle_timeout)
     if endpoint is not None:
         return ModelRegistry(
             RegistrySettings(
-                default=settings.model, names=settings.models, endpoint=endpoint, context_window=context_window
+                default=settings.model,
+                names=settings.models,
+                endpoint=endpoint,
+                context_window=context_window,
+                patience=patience,
             )
         )
     offline = settings.model != "" and default_name(settings.model) == OFFLINE
@@ -49,6 +55,7 @@ async def open_models(settings: Settings, *, say: Callable[[str], None]) -> Mode
                 endpoint=endpoint_of(choice.server.base_url, ""),
                 context_window=context_window,
                 context_windows={} if context_window else choice.server.context_windows,
+                patience=patience,
             )
         )
     if not settings.model:
