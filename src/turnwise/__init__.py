@@ -256,7 +256,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
+if not TYPE_CHECKING:  # pragma: no branch - a type checker that saw this would take any name for one of ours
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module, the first time it is asked for."""
