@@ -6,6 +6,7 @@ or a shape that is not declared) is each line read by itself, and what is not kn
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import msgspec
@@ -15,7 +16,7 @@ from turnwise._errors import DecodeError
 from turnwise.types._base import Milliseconds, Result, keep, kept_source
 from turnwise.types.event import Event, ItemEvent, ResultEvent, UnknownEvent
 
-__all__ = ["EventDecoder"]
+__all__ = ["EventDecoder", "is_json", "keep_data"]
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -40,20 +41,22 @@ class EventDecoder:
     def __init__(self, events: object, *, owes_result: bool) -> None:
         self._decoder = decoder_of(events)
         self._owes_result = owes_result
+        self.request_id: str | None = None
+        """The request that the stream answers, for errors."""
 
-    def decode(self, lines: bytes) -> list[Event]:
+    def decode(self, lines: bytes) -> Iterable[Event]:
         """Return the events of whole lines, each with its own bytes. Blank lines are passed over.
 
         Raises:
-            DecodeError: a line is no event at all.
+            DecodeError: a line is no event at all; raised when its turn comes, after the events before it.
         """
         sources = [line for line in lines.split(b"\n") if line.strip()]
         try:
             events = cast("list[Event]", self._decoder.decode_lines(lines))
         except FAILURES:
-            return [self._one(line) for line in sources]
+            return map(self._one, sources)
         if len(events) != len(sources):
-            return [self._one(line) for line in sources]
+            return map(self._one, sources)
         for event, source in zip(events, sources, strict=True):
             vars(event)["_source"] = source  # what keep() does, without a call for every token
         return events
@@ -71,14 +74,26 @@ class EventDecoder:
             envelope = _envelope.decode(line)
             data = _data.decode(envelope.data)
         except FAILURES:
-            raise DecodeError(f"A line of the stream is no event: {problem}", body=line) from problem
+            raise self._error("A line of the stream is no event", problem, line) from problem
         if envelope.type == "result" and self._owes_result:
-            raise DecodeError(f"The stream's result is not what this operation answers: {problem}", body=line)
+            raise self._error("The stream's result is not what this operation answers", problem, line)
         try:
             times = _times.decode(line)
         except FAILURES:
             times = _Times()
         return UnknownEvent(type=envelope.type, data=data, created_at=times.created_at, seq=times.seq)
+
+    def _error(self, message: str, problem: Exception, line: bytes) -> DecodeError:
+        return DecodeError(f"{message}: {problem}", body=line, request_id=self.request_id)
+
+
+def is_json(line: bytes) -> bool:
+    """Return whether `line` is a whole JSON value."""
+    try:
+        _data.decode(line)
+    except FAILURES:
+        return False
+    return True
 
 
 def keep_data(event: ResultEvent[object] | ItemEvent[object]) -> None:

@@ -6,14 +6,14 @@ What a stream means is worked out once, in `Transcript`, from blocks of bytes an
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from turnwise._call import StreamCall
 from turnwise._decode import Reply
 from turnwise._errors import STATUS_OF_CODE, ConnectionLost, DecodeError, StreamError, StreamInterrupted
-from turnwise._events import EventDecoder, keep_data
+from turnwise._events import EventDecoder, is_json, keep_data
 from turnwise._lines import LineBuffer
 from turnwise._transport.base import AsyncTransportResponse, TransportResponse
 from turnwise.types._base import ResponseInfo, Result, keep, kept_source
@@ -94,21 +94,20 @@ class Transcript(Generic[T, R]):
 
     def _opened(self, response: TransportResponse | AsyncTransportResponse) -> None:
         self._info = ResponseInfo(response.status, response.headers)
+        self._decoder.request_id = self._info.request_id
 
     def _read(self, block: bytes) -> Iterator[T]:
         """Yield the events that are whole with `block`."""
         lines = self._lines.feed(block)
-        return self._heard(self._decode(lines)) if lines else iter(())
+        return self._heard(self._decoder.decode(lines)) if lines else iter(())
 
     def _finish(self) -> Iterator[T]:
         """Yield the event of a last line without a line break, then check that nothing is owed."""
         rest = self._lines.close()
         if rest.strip():
-            try:
-                events = self._decode(rest)
-            except DecodeError as error:
-                raise self._interrupted("The stream ended within a line") from error
-            yield from self._heard(events)
+            if not is_json(rest):
+                raise self._interrupted("The stream ended within a line")
+            yield from self._heard(self._decoder.decode(rest))
         if self._owes_result and not self._done:
             raise self._interrupted("The stream ended without its result")
         self._done = True
@@ -122,14 +121,7 @@ class Transcript(Generic[T, R]):
     def _interrupted(self, message: str) -> StreamInterrupted:
         return StreamInterrupted(message, text=self.text, request_id=self.request_id)
 
-    def _decode(self, lines: bytes) -> list[Event]:
-        try:
-            return self._decoder.decode(lines)
-        except DecodeError as error:
-            error.request_id = self.request_id
-            raise
-
-    def _heard(self, events: list[Any]) -> Iterator[T]:
+    def _heard(self, events: Iterable[Any]) -> Iterator[T]:
         hear = self._tokens.append
         for event in events:
             if type(event) is TokenEvent:
@@ -229,6 +221,8 @@ class Stream(Transcript[T, R]):
         self._closed = True
         if self._source is not None:
             self._source.close()
+        if not self._events.gi_running:  # else another thread reads, and finds the connection closed
+            self._events.close()
 
     def _open(self) -> TransportResponse:
         if self._source is None:
@@ -237,14 +231,10 @@ class Stream(Transcript[T, R]):
         return self._source
 
     def _flow(self) -> Generator[T, None, None]:
-        if self._closed:
-            return
         source = self._open()
         try:
             for block in source.chunks():
                 yield from self._read(block)
-                if self._closed:
-                    return
             yield from self._finish()
         except ConnectionLost as error:
             interrupted = self._broken(error)
@@ -300,7 +290,8 @@ class AsyncStream(Transcript[T, R]):
         self._closed = True
         if self._source is not None:
             self._source.close()
-        await self._events.aclose()
+        if not self._events.ag_running:  # else another task reads, and finds the connection closed
+            await self._events.aclose()
 
     async def _open(self) -> AsyncTransportResponse:
         if self._source is None:
@@ -309,15 +300,11 @@ class AsyncStream(Transcript[T, R]):
         return self._source
 
     async def _flow(self) -> AsyncGenerator[T, None]:
-        if self._closed:
-            return
         source = await self._open()
         try:
             async for block in source.achunks():
                 for event in self._read(block):
                     yield event
-                if self._closed:
-                    return
             for event in self._finish():
                 yield event
         except ConnectionLost as error:

@@ -17,6 +17,8 @@ class ChunkedBody:
     def __init__(self) -> None:
         self.done = False
         """Whether the body is complete."""
+        self.broken = False
+        """Whether the framing stopped making sense."""
         self.surplus = b""
         """What came after the end of the body."""
         self._tail = b""
@@ -24,7 +26,7 @@ class ChunkedBody:
         self._trailers = False
 
     def feed(self, block: bytes) -> bytes:
-        """Return what `block` holds of the body; raise `ValueError` where the framing is broken."""
+        """Return what `block` holds of the body, up to where it is broken."""
         data = self._tail + block if self._tail else block
         parts: list[bytes] = []
         position = self._finish_chunk(data, parts) if self._missing else 0
@@ -35,6 +37,9 @@ class ChunkedBody:
             if end < 0:
                 break
             size = _size(data[position:end])
+            if size < 0:
+                self.broken = True
+                break
             position = end + 2
             if not size:
                 self._trailers = True
@@ -85,10 +90,8 @@ def _take_whole(data: bytes, position: int, parts: list[bytes]) -> int:
 
 
 def _size(line: bytes) -> int:
+    """The size of a chunk; -1 where it is none."""
     try:
-        size = int(line, 16)
+        return int(line.partition(b";")[0], 16)
     except ValueError:
-        size = int(line.partition(b";")[0], 16)
-    if size < 0:
-        raise ValueError("a chunk cannot have a negative size")
-    return size
+        return -1

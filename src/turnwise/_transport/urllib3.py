@@ -131,7 +131,7 @@ class Urllib3Response:
         source = self._dechunked() if self._plainly_chunked() else self._decoded()
         try:
             yield from source
-        except (exceptions.HTTPError, OSError, ValueError) as error:
+        except (exceptions.HTTPError, OSError) as error:
             raise translated(error, self._origin, self._timeout, self._deadline) from error
         finally:
             if timer is not None:
@@ -141,6 +141,7 @@ class Urllib3Response:
     def close(self) -> None:
         """Close the connection, unless it went back to the pool."""
         if self._raw.connection is not None:
+            self._shut()  # wakes a thread that is reading
             self._raw.close()
             self._raw.release_conn()
 
@@ -170,6 +171,8 @@ class Urllib3Response:
             payload = body.feed(block)
             if payload:
                 yield payload
+            if body.broken:
+                raise exceptions.ProtocolError("the chunked body is malformed")
         if not body.surplus:
             answer.close()  # type: ignore[union-attr]
             self._raw.release_conn()
@@ -210,7 +213,8 @@ def translated(
     error: Exception, origin: str, timeout: Timeout, deadline: float | None
 ) -> ConnectionFailedError | TimedOutError:
     """Return what `error` of urllib3 or of the socket means to us."""
-    if isinstance(error, exceptions.ConnectTimeoutError):
+    # To urllib3 a refused connection is a kind of timeout.
+    if isinstance(error, exceptions.ConnectTimeoutError) and not isinstance(error, exceptions.NewConnectionError):
         if deadline is not None and monotonic() >= deadline:
             return TotalTimeout(f"{origin} did not accept a connection within {timeout.total:g} s in all")
         return ConnectTimeout(f"{origin} did not accept a connection within {timeout.connect:g} s")
