@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -33,6 +34,14 @@ It may be called a second time, after everything its first call did was undone.
 Connect = Callable[[], sqlite3.Connection]
 
 LARGEST_GROUP: Final = 256
+
+CROWD: Final = 4
+"""After a group of so many, the next one is let gather before it is begun."""
+
+NAP: Final = 0.001
+"""Seconds between two looks at what gathered."""
+
+NAPS: Final = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +71,7 @@ class GroupWriter:
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended: Future[None] = Future()
+        self._crowded = False
         self._closed = True
 
     async def start(self) -> None:
@@ -111,14 +121,32 @@ class GroupWriter:
         """Wait for a ticket and take all that wait behind it; an empty group is the end."""
         group: list[Ticket] = []
         ticket = self._queue.get()
+        if self._crowded:
+            self._let_gather()
         while ticket is not None:
             group.append(ticket)
             if len(group) == self._largest_group or self._queue.empty():
-                return group
+                break
             ticket = self._queue.get()
-        if group:
-            self._queue.put(None)
+        else:
+            if group:
+                self._queue.put(None)
+        self._crowded = len(group) >= CROWD
         return group
+
+    def _let_gather(self) -> None:
+        """Sleep while more tickets come, for a few milliseconds at most.
+
+        Where the event loop is busy, tickets come one by one, and a commit for each few of them would take the time
+        in which the loop could have brought more.
+        """
+        waiting = self._queue.qsize()
+        for _ in range(NAPS):
+            time.sleep(NAP)
+            came = self._queue.qsize() - waiting
+            if not came:
+                return
+            waiting += came
 
     def _handle(self, connection: sqlite3.Connection, group: Sequence[Ticket]) -> None:
         try:

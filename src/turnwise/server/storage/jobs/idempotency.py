@@ -27,13 +27,13 @@ def remember_once(db: sqlite3.Connection, account_id: str, once: Once, message_i
     """Remember a request; raise `AlreadyDone` where it is known."""
     digest = _digest(account_id, once.path, once.key)
     values = (digest, once.body, once.now, message_id, once.answer)
-    if run(db, SQL["remember"], *values).fetchone() is not None:
+    if run(db, SQL["remember"], *values).rowcount == 1:
         return
     known = _known(db, digest, once.now)
     if known is not None:
         raise known
     run(db, SQL["forget"], digest, once.now - KEPT)
-    run(db, SQL["remember"], *values).fetchone()
+    run(db, SQL["remember"], *values)
 
 
 def answer_once(db: sqlite3.Connection, account_id: str, once: Once) -> None:

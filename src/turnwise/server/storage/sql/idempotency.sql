@@ -3,7 +3,7 @@ SELECT body, answer, message_id FROM idempotency WHERE digest = ? AND created_at
 
 -- name: remember
 INSERT INTO idempotency (digest, body, created_at, message_id, answer) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (digest) DO NOTHING RETURNING key
+ON CONFLICT (digest) DO NOTHING
 
 -- name: forget
 DELETE FROM idempotency WHERE digest = ? AND created_at <= ?
