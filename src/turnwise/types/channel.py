@@ -18,7 +18,7 @@ class ChannelPublishRequest(Request, frozen=True, kw_only=True):
 
 
 class ChannelPublishResult(Result, frozen=True, kw_only=True):
-    """The id of the published message."""
+    """The id of the channel."""
 
     id: str
 

@@ -27,6 +27,10 @@ __all__ = [
     "Abort",
     "AbortEvent",
     "AnyEvent",
+    "Attempt",
+    "AttemptEvent",
+    "ChannelEvent",
+    "ChannelMessageEvent",
     "CompleteBeginEvent",
     "CompleteEndEvent",
     "CompleteEvent",
@@ -100,6 +104,12 @@ class WaitForChannelMessage(Result, frozen=True, kw_only=True):
     function: dict[str, object] | None = None
     message: object = None
     id: str | None = None
+
+
+class Attempt(Result, frozen=True, kw_only=True, omit_defaults=False):
+    """Which attempt at a dispatched turn begins; the first one is not told of."""
+
+    attempt: int = 0
 
 
 class Event(Result, frozen=True, kw_only=True):
@@ -184,6 +194,12 @@ class AbortEvent(KnownEvent, frozen=True, kw_only=True, tag="abort"):
     data: Abort = field(default_factory=Abort)
 
 
+class AttemptEvent(KnownEvent, frozen=True, kw_only=True, tag="attempt"):
+    """A server took a dispatched turn over from one that died: the tokens since the last message count no more."""
+
+    data: Attempt = field(default_factory=Attempt)
+
+
 class ErrorEvent(KnownEvent, frozen=True, kw_only=True, tag="error"):
     """The operation failed after its stream had begun; nothing follows."""
 
@@ -214,6 +230,12 @@ class ItemEvent(KnownEvent, Generic[T], frozen=True, kw_only=True, tag="item"):
     data: T
 
 
+class ChannelMessageEvent(KnownEvent, frozen=True, kw_only=True, tag="message"):
+    """A message that was published on a channel; `seq` numbers a channel's messages where the server does."""
+
+    data: object
+
+
 class UnknownEvent(Event, frozen=True, kw_only=True):
     """An event of a type this version of Turnwise does not know; everything it brought is in `data` and `extra`."""
 
@@ -233,6 +255,7 @@ CommonEvent = (
     | CompleteEndEvent
     | ReceiveResultEvent
     | AbortEvent
+    | AttemptEvent
     | ErrorEvent
     | PingEvent
     | NopEvent
@@ -243,5 +266,6 @@ ReceiveEvent = CommonEvent | ResultEvent[ReceiveResult]
 SendEvent = CommonEvent | ResultEvent[SendResult]
 ConversationItemEvent = ItemEvent[Conversation] | ErrorEvent | PingEvent | NopEvent
 MessageItemEvent = ItemEvent[Message] | ErrorEvent | PingEvent | NopEvent
+ChannelEvent = ChannelMessageEvent | ErrorEvent | PingEvent | NopEvent
 AnyEvent = CommonEvent | ResultEvent[object] | ItemEvent[object]
 """The events of an operation that has no union of its own here."""
