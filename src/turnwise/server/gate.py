@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import re
@@ -45,7 +46,8 @@ class Gate:
         self._routes = routes
         self._cors = cors
         self._limits = limits
-        self._new_id = new_id
+        self._process_id = new_id()[:20]
+        self._counted = itertools.count(1)
         self._clock = clock
         self._elapsed = elapsed
 
@@ -67,6 +69,9 @@ class Gate:
         finally:
             log_request(exchange, self._elapsed() - begun)
 
+    def _next_id(self) -> str:
+        return f"{self._process_id}{next(self._counted):012x}"
+
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> HttpExchange:
         raw: list[Header] = scope["headers"]
         headers = dict(raw)
@@ -76,7 +81,7 @@ class Gate:
         if path.startswith("/api/v1/"):
             scope["path"] = path = path[4:]
         given_id = headers.get(b"x-request-id")
-        request_id = given_id.decode() if given_id and REQUEST_ID.fullmatch(given_id) else self._new_id()
+        request_id = given_id.decode() if given_id and REQUEST_ID.fullmatch(given_id) else self._next_id()
         common: tuple[Header, ...] = ((b"x-request-id", request_id.encode()),)
         if path.startswith("/v1/"):
             preflight = scope["method"] == "OPTIONS"

@@ -24,6 +24,31 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+class RandomBytes:
+    """Random bytes from the operating system, asked for many at a time: asking costs more than the bytes."""
+
+    def __init__(self, at_once: int = 4096) -> None:
+        self._at_once = at_once
+        self._bytes = b""
+        self._used = 0
+        # A child process must not hand out what its parent will.
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def __call__(self, count: int) -> bytes:
+        """Return `count` bytes that were never returned before."""
+        begin = self._used
+        self._used = end = begin + count
+        if end > len(self._bytes):
+            self._bytes = os.urandom(max(self._at_once, count))
+            begin, self._used = 0, count
+        return self._bytes[begin : begin + count]
+
+    def _forget(self) -> None:
+        self._bytes = b""
+        self._used = 0
+
+
 class SortableIds:
     """Makes ids of 32 hexadecimal digits: 12 of time in milliseconds, 20 random.
 
@@ -31,9 +56,10 @@ class SortableIds:
     of 72 random bits, into the next millisecond where it overflows.
     """
 
-    def __init__(self, clock: Clock = now, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, clock: Clock = now, random_bytes: Callable[[int], bytes] | None = None) -> None:
+        """`random_bytes` returns so many random bytes; the operating system's unless given."""
         self._clock = clock
-        self._random_bytes = random_bytes
+        self._random_bytes = random_bytes or RandomBytes()
         self._moment = -1
         self._random = 0
 

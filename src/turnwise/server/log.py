@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -19,6 +21,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 requests: Final = logging.getLogger("turnwise.server.request")
 FIELDS: Final = "fields"
+HELD_FOR: Final = 0.05
+LINES_AT_ONCE: Final = 500
 
 
 def log_request(exchange: HttpExchange, seconds: float) -> None:
@@ -65,11 +69,51 @@ class LineFormatter(logging.Formatter):
         return f"{self._stamp}.{int(record.msecs):03d}Z"
 
 
+class BufferedHandler(logging.Handler):
+    """Writes to stderr: what is out of order at once, requests within 50 ms, many in one write."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, now or soon."""
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno > logging.INFO or len(self._lines) >= LINES_AT_ONCE:
+                self.flush()
+            elif len(self._lines) == 1:
+                self._flush_soon()
+        except Exception:  # noqa: BLE001 - a log that cannot be written must not break what it tells of
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with self.lock or contextlib.nullcontext():
+            lines, self._lines = self._lines, []
+        if lines:
+            sys.stderr.write("\n".join([*lines, ""]))
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Write the rest."""
+        self.flush()
+        super().close()
+
+    def _flush_soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_later(HELD_FOR, self.flush)
+        except RuntimeError:
+            self.flush()
+
+
 def configure_logging(*, form: LogFormat, level: LogLevel) -> None:
     """Send the logs of this process to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(form))
+    # What Python's logging documentation names for records that show neither caller, thread nor process.
+    vars(logging)["_srcfile"] = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [BufferedHandler(LineFormatter(form))]
     root.setLevel(logging.WARNING)
     logging.getLogger("turnwise").setLevel(level.upper())

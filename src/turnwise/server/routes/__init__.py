@@ -10,6 +10,7 @@ from turnwise.server.routes import attachment, channel, conversation, message, s
 __all__ = ["OPERATIONS"]
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
+    conversation.SEND,
     *turn.OPERATIONS,
     *conversation.OPERATIONS,
     *message.OPERATIONS,

@@ -28,7 +28,7 @@ from turnwise.types.usage import ConversationUsage
 if TYPE_CHECKING:
     from turnwise.server.services import Services
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "SEND"]
 
 CONVERSATION: Final = "/conversation/{conversationId}"
 FILTERS: Final = (
@@ -120,7 +120,6 @@ SEND: Final = write(
 )
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
-    SEND,
     read(
         f"{CONVERSATION}/fetch",
         "fetchConversation",
