@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 import msgspec
 
+from turnwise import __version__
 from turnwise._call import Exchange, Timeout
 from turnwise._retry import RetryPolicy
 from turnwise._transport.base import AsyncTransport, Transport, WireRequest
@@ -37,7 +38,6 @@ __all__ = [
 DEFAULT_BASE_URL = "https://api.chatbotkit.com"
 HOSTED = "api.chatbotkit.com"
 """The one host whose paths lack the leading `/api`, and which does not know `Idempotency-Key`."""
-VERSION = "0.1.0"
 PATIENCE = 600.0
 
 HttpClient = "urllib3.PoolManager | aiohttp.ClientSession | Transport | AsyncTransport"
@@ -144,7 +144,7 @@ class ClientOptions:
     @cached_property
     def common_headers(self) -> dict[str, str]:
         """The headers of every request, names in lower case."""
-        headers = {"accept": "*/*", "user-agent": f"turnwise/{VERSION}"}
+        headers = {"accept": "*/*", "user-agent": f"turnwise/{__version__}"}
         headers |= {name.lower(): value for name, value in self.headers.items()}
         own = {
             "authorization": f"Bearer {self.secret}" if self.secret else None,

@@ -45,6 +45,14 @@ class Blocking:
                     break
         return stream
 
+    def call_while_streaming(self, streamed: str, name: str, conversation: str, **kwargs: Any) -> Any:
+        """Call `name` after the first token of a stream of the same conversation, which stays open meanwhile."""
+        with self.method(streamed)(conversation, **kwargs) as stream:
+            for event in stream:
+                if isinstance(event, TokenEvent):
+                    return self.call(name, conversation, **kwargs)
+        raise AssertionError("no token came")
+
     def with_options(self, **options: Any) -> Blocking:
         copy = Blocking.__new__(Blocking)
         copy._stack = self._stack
@@ -101,6 +109,18 @@ class Awaiting:
             return stream
 
         return self._run(leave)
+
+    def call_while_streaming(self, streamed: str, name: str, conversation: str, **kwargs: Any) -> Any:
+        """Call `name` after the first token of a stream of the same conversation, which stays open meanwhile."""
+
+        async def both() -> Any:
+            async with self.method(streamed)(conversation, **kwargs) as stream:
+                async for event in stream:
+                    if isinstance(event, TokenEvent):
+                        return await self.method(name)(conversation, **kwargs)
+            raise AssertionError("no token came")
+
+        return self._run(both)
 
     def with_options(self, **options: Any) -> Awaiting:
         copy = Awaiting.__new__(Awaiting)

@@ -333,6 +333,19 @@ def test_an_idempotency_key_gives_the_same_answer_and_refuses_another_body(api: 
     assert (refused.value.status, refused.value.code) == (409, "CONFLICT")
 
 
+def test_a_reply_that_waits_too_long_for_the_one_before_it_is_409(api: Driver, conversation: str) -> None:
+    api.call("update", conversation, model="slow")
+    with pytest.raises(ConflictError) as refused:
+        api.call_while_streaming("complete_stream", "complete", conversation, text="hi")
+    assert (refused.value.status, refused.value.code) == (409, "CONFLICT")
+
+
+def test_a_message_is_stored_while_a_reply_is_made(api: Driver, conversation: str) -> None:
+    api.call("update", conversation, model="slow")
+    assert api.call_while_streaming("complete_stream", "send", conversation, text="hi").id
+    assert [item.text for item in api.items("message.list", conversation)][:2] == ["hi", "hi"]
+
+
 def test_too_large_a_body_is_413(api: Driver, conversation: str) -> None:
     with pytest.raises(ContentTooLargeError) as refused:
         api.call("send", conversation, text="x" * 4_600_000)
