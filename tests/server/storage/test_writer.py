@@ -6,10 +6,12 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from turnwise.server.errors import Unavailable
+from turnwise.server.storage import writer as writer_module
 from turnwise.server.storage.writer import GroupWriter, Job
 
 
@@ -102,6 +104,23 @@ async def test_group_has_a_largest_size(tmp_path: Path) -> None:
     async with running(tmp_path / "t.db", recorder, largest_group=8) as writer:
         await together(writer, *map(insert, range(20)))
     assert recorder.count("COMMIT") == 1 + 3
+
+
+async def test_tickets_are_let_gather_after_a_crowd_and_never_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(writer_module, "time", SimpleNamespace(sleep=naps.append))
+    async with running(tmp_path / "t.db") as writer:
+        for number in range(5):
+            await writer.run(insert(number))
+        assert naps == []
+        await together(writer, *map(insert, range(10, 20)))
+        assert naps == []
+        await writer.run(insert(30))
+        assert len(naps) == 1
+        await writer.run(insert(31))
+        assert len(naps) == 1
 
 
 async def test_one_bad_job_fails_alone(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
 from msgspec.structs import replace
 
@@ -63,8 +63,8 @@ def fetch_conversation(
     return cast("int", key), to_conversation(row)
 
 
-def add_conversation(db: sqlite3.Connection, account_id: str, conversation: Conversation, *, messages: int) -> int:
-    """Store a conversation that is to hold so many messages; return its key."""
+def add_conversation(db: sqlite3.Connection, account_id: str, conversation: Conversation, *, messages: int) -> None:
+    """Store a conversation that is to hold so many messages."""
     cursor = run(
         db,
         SQL["add"],
@@ -79,7 +79,6 @@ def add_conversation(db: sqlite3.Connection, account_id: str, conversation: Conv
     key = cast("int", cursor.fetchone()[0])
     _set_texts(db, key, conversation)
     _set_terms(db, account_id, conversation, {}, terms(conversation))
-    return key
 
 
 def update_conversation(
@@ -130,17 +129,12 @@ def remove_conversation(db: sqlite3.Connection, conversation_id: str, now: int) 
 
 def extend_conversation(
     db: sqlite3.Connection, account_id: str, conversation_id: str, *, count: int, moment: float, now: int
-) -> tuple[int, int]:
-    """Make room for `count` messages; return the conversation's key and the last one's sequence number."""
-    row = run(db, SQL["extend"], count, whole(moment), conversation_id, account_id, now).fetchone()
-    if row is None:
-        _refuse(db, account_id, conversation_id, now)
-    return cast("tuple[int, int]", row)
-
-
-def _refuse(db: sqlite3.Connection, account_id: str, conversation_id: str, now: int) -> NoReturn:
-    owned(db, account_id, conversation_id, now)
-    raise AssertionError(f"{conversation_id!r} was refused, and exists")
+) -> None:
+    """Make room for `count` messages, the last of them created at `moment`."""
+    cursor = run(db, SQL["extend"], count, whole(moment), conversation_id, account_id, now)
+    if cursor.rowcount == 0:
+        owned(db, account_id, conversation_id, now)
+        raise AssertionError(f"{conversation_id!r} was refused, and exists")
 
 
 def _check(conversation_id: str, account_id: str, owner: tuple[Value, Value], now: int) -> None:

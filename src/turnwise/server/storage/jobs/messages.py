@@ -50,18 +50,17 @@ def create_conversation(
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
-    key = add_conversation(db, account_id, conversation, messages=len(messages))
-    _insert(db, key, len(messages), messages)
+    add_conversation(db, account_id, conversation, messages=len(messages))
+    _insert(db, conversation.id, messages)
 
 
-def _insert(db: sqlite3.Connection, key: int, last: int, messages: Sequence[Message]) -> None:
-    """Insert messages whose last sequence number is `last`."""
-    for sequence, message in enumerate(messages, last - len(messages) + 1):
+def _insert(db: sqlite3.Connection, conversation_id: str, messages: Sequence[Message]) -> None:
+    """Insert the messages that the conversation was made room for."""
+    for after, message in zip(reversed(range(len(messages))), messages, strict=True):
         run(
             db,
             SQL["add"],
-            key,
-            sequence,
+            after,
             message.id,
             message.type,
             whole(message.created_at),
@@ -70,6 +69,7 @@ def _insert(db: sqlite3.Connection, key: int, last: int, messages: Sequence[Mess
             message.description,
             packed_meta(message.meta),
             message.text,
+            conversation_id,
         )
 
 
@@ -222,12 +222,12 @@ def _append(
 ) -> None:
     if messages:
         moment = messages[-1].created_at
-        key, last = extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
-        _insert(db, key, last, messages)
-    else:
+        extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
+        _insert(db, conversation_id, messages)
+    if used or not messages:
         key = owned(db, account_id, conversation_id, now)
-    for turn in used:
-        run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
+        for turn in used:
+            run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
 
 
 def _row(db: sqlite3.Connection, key: int, message_id: str) -> Row:

@@ -31,7 +31,6 @@ WHERE key = ?
 -- name: extend
 UPDATE conversations SET last_sequence = last_sequence + ?, updated_at = ?
 WHERE id = ? AND account = ? AND (expires_at IS NULL OR expires_at > ?)
-RETURNING key, last_sequence
 
 -- name: delete
 DELETE FROM conversations WHERE key = ?

@@ -3,7 +3,7 @@ id, type, text, created_at, updated_at, name, description, meta
 
 -- name: add
 INSERT INTO messages (conversation, sequence, id, type, created_at, updated_at, name, description, meta, text)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+SELECT key, last_sequence - ?, ?, ?, ?, ?, ?, ?, ?, ? FROM conversations WHERE id = ?
 
 -- name: fetch
 SELECT {columns}, sequence FROM messages WHERE conversation = ? AND id = ?
