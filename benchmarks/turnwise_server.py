@@ -19,18 +19,15 @@ class TurnwiseServer(Process):
 
     def __init__(self, folder: Path, *, upstream: str | None = None) -> None:
         self.port = free_port()
-        environment = {
-            "TURNWISE_SECRET": SECRET,
-            "TURNWISE_DATABASE_URL": f"sqlite:///{folder / 'turnwise.db'}",
-        }
-        if upstream is not None:
-            environment["TURNWISE_OPENAI_BASE_URL"] = f"{upstream}/v1"
-        command = [sys.executable, "-m", "turnwise", "serve", "--port", str(self.port)]
+        database = f"sqlite:///{folder / 'turnwise.db'}"
+        command = [sys.executable, "-m", "turnwise", "serve", "--port", str(self.port), "--database", database]
         if upstream is None:
             command += ["--model", "offline"]
+        else:
+            command += ["--openai-base-url", f"{upstream}/v1", "--no-discover"]
         self._log_path = folder / "server.log"
         with self._log_path.open("ab") as log:
-            super().__init__(command, environment=environment, stderr=log)
+            super().__init__(command, environment={"TURNWISE_SECRET": SECRET}, stderr=log)
 
     def listening(self) -> Self:
         """Wait until it answers."""
