@@ -100,6 +100,8 @@ class Publication:
     data: bytes
     count: int
     now: int
+    last_seq: int | None = None
+    """The number of the last message, out of a reserved range; the next free ones unless given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +128,14 @@ class ChannelRow:
 
 
 class ChannelStore(Protocol):
-    """Messages of channels, numbered from 1 within (account, channel). Kept an hour, at most 10,000 a channel."""
+    """Messages of channels, numbered upwards within (account, channel). Kept an hour, at most 10,000 a channel."""
 
     async def publish(self, publications: Sequence[Publication]) -> Sequence[int]:
         """Store publications in one commit; return the number of each one's last message."""
+        ...
+
+    async def reserve_numbers(self, account_id: str, channel_id: str, count: int) -> int:
+        """Set `count` numbers aside for a turn, above all that were given out; return the first."""
         ...
 
     async def channel_seq(self, account_id: str, channel_id: str) -> int:
