@@ -142,6 +142,14 @@ def test_importing_turnwise_imports_nothing_else() -> None:
     assert shown.strip() == "['__future__', 'turnwise']"
 
 
+def test_the_clients_are_there_before_any_http_library() -> None:
+    code = """import sys
+from turnwise import AsyncTurnwise, Turnwise
+print(sorted({"urllib3", "aiohttp", "asyncio", "http.client", "ssl", "email"} & set(sys.modules)))"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
 def test_the_version_is_the_projects(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())
     assert turnwise.__version__ == project["project"]["version"]

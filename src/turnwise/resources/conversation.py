@@ -283,7 +283,12 @@ def fetch_usage(
 
 
 class ConversationClient(Resource):
-    """Conversations, and the exchanges with a bot."""
+    """Conversations, and the exchanges with a bot.
+
+    Every method takes keywords or, in their place, one mapping in the wire's own camelCase; beside either the options
+    of every call: `timeout`, `retries`, `extra_headers`, `extra_query`, `extra_body`. Every result, page and stream
+    has `response` (status and headers) and `request_id`. What goes wrong is raised as a `TurnwiseError`.
+    """
 
     list = sync(list_conversations)
     list_stream = sync_stream(list_conversations)
@@ -315,7 +320,10 @@ class ConversationClient(Resource):
 
 
 class AsyncConversationClient(AsyncResource):
-    """Conversations, and the exchanges with a bot; every method is awaited, iterated over or entered."""
+    """Conversations, and the exchanges with a bot: the methods of `ConversationClient`, to be awaited.
+
+    Lists are awaited for a page or iterated over with `async for`; streams are entered with `async with`.
+    """
 
     list = async_(list_conversations)
     list_stream = async_stream(list_conversations)
