@@ -31,7 +31,6 @@ BUSY_SECONDS: Final = 30.0
 _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA cache_size = -8192",
-    "PRAGMA mmap_size = 2147418112",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
