@@ -54,6 +54,16 @@ def test_without_a_last_conversation_a_new_one_begins(cli: Cli) -> None:
     assert "no last conversation" in ended.stderr
 
 
+def test_a_last_conversation_that_was_deleted_makes_room_for_a_new_one(cli: Cli, server: EmbeddedServer) -> None:
+    cli("chat", input="Hi\n")
+    with Turnwise(secret=server.secret, base_url=server.url) as client:
+        [before] = client.conversation.list().items
+        client.conversation.delete(before.id)
+        assert cli("chat", "-c", input="Hi\n").exit_code == 0
+        [after] = client.conversation.list().items
+    assert after.id != before.id
+
+
 def test_a_named_conversation_goes_on_with_another_backstory(cli: Cli, server: EmbeddedServer) -> None:
     with Turnwise(secret=server.secret, base_url=server.url) as client:
         made = client.conversation.create(backstory="We open at 8.")
@@ -98,6 +108,20 @@ def test_an_unknown_model_is_status_1_and_says_which_there_are(cli: Cli) -> None
     ended = cli("chat", "--model", "nobody", input="Hi\n")
     assert ended.exit_code == 1
     assert "offline" in ended.stderr
+
+
+def test_an_address_that_cannot_be_is_a_usage_error(cli: Cli) -> None:
+    ended = cli("chat", "--base-url", "nowhere", input="Hi\n")
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "base_url" in ended.stderr
+
+
+def test_a_data_folder_that_cannot_be_written_is_no_reason_not_to_chat(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    assert cli("chat", input="Hi\n").exit_code == 0
 
 
 def test_an_unknown_conversation_is_status_4(cli: Cli) -> None:

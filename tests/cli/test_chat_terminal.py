@@ -175,3 +175,11 @@ def test_history_is_kept_for_the_user_alone(chat: Terminal) -> None:
     history = Path(os.environ["XDG_DATA_HOME"]) / "turnwise" / "history"
     assert "When do you open?" in history.read_text()
     assert history.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_place_for_its_files_the_chat_keeps_no_history(server: EmbeddedServer) -> None:
+    environment = {"TURNWISE_BASE_URL": server.url, "TURNWISE_SECRET": server.secret, "XDG_DATA_HOME": os.devnull}
+    with terminal(*COMMAND, "chat", "--backstory", "We open at 9.", **environment) as chat:
+        chat.expect(PROMPT)
+        chat.type(f"When do you open?{ENTER}")
+        chat.expect(r"We open at 9\.")

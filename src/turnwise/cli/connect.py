@@ -74,8 +74,11 @@ def client(base_url: str | None, database: str | None) -> Generator[Turnwise]:
     """Open a client for one command."""
     from turnwise import Turnwise
 
-    with origin(base_url, database) as server, Turnwise(secret=server.secret, base_url=server.url) as opened:
-        yield opened
+    with origin(base_url, database) as server:
+        with usage_errors():
+            opened = Turnwise(secret=server.secret, base_url=server.url)
+        with opened:
+            yield opened
 
 
 def database_url(database: str | None) -> str:
@@ -88,7 +91,7 @@ def database_url(database: str | None) -> str:
 
 @contextmanager
 def usage_errors() -> Generator[None]:
-    """Report settings and database URLs that cannot be as what they are: errors of the command line."""
+    """Report settings and addresses that cannot be as what they are: errors of the command line."""
     try:
         yield
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnwise.cli.connect import BaseUrl, Database, Origin, origin
+from turnwise.cli.connect import BaseUrl, Database, Origin, origin, usage_errors
 from turnwise.cli.exits import CommandFailed, ExitStatus
 from turnwise.cli.output import note
 
@@ -80,7 +80,8 @@ def _chat(
     from turnwise.cli.chat.state import LastConversations
     from turnwise.cli.folder import data_folder
 
-    client = AsyncTurnwise(secret=server.secret, base_url=server.url)
+    with usage_errors():
+        client = AsyncTurnwise(secret=server.secret, base_url=server.url)
     try:
         session = ChatSession(client.conversation, server.place, LastConversations(data_folder() / "last.json"))
         session.backstory = backstory
@@ -103,11 +104,14 @@ async def _enter(
     session: ChatSession, conversation_id: str | None, *, backstory: str | None, model: str | None, last: bool
 ) -> None:
     """Open the conversation that was asked for; what the command line says of its bot is changed in it."""
-    if last and (conversation_id := session.last.get(session.place)) is None:
-        note("There is no last conversation here: a new one begins.")
+    if last:
+        conversation_id = await session.open_last()
+        if conversation_id is None:
+            note("There is no last conversation here: a new one begins.")
+    elif conversation_id is not None:
+        await session.open(conversation_id)
     if conversation_id is None:
         return
-    await session.open(conversation_id)
     if model is not None:
         await session.use_model(model)
     if backstory is not None:
@@ -115,7 +119,7 @@ async def _enter(
 
 
 def _interactive(session: ChatSession, server: Origin, runner: asyncio.Runner, *, stream: bool) -> ExitStatus:
-    from turnwise.cli.chat.commands import choices, show_history
+    from turnwise.cli.chat.commands import choices, show_latest
     from turnwise.cli.chat.interactive import Chat
     from turnwise.cli.chat.prompt import Prompt
     from turnwise.cli.chat.render import THEME
@@ -126,7 +130,7 @@ def _interactive(session: ChatSession, server: Origin, runner: asyncio.Runner, *
     console.push_theme(THEME)
     prompt = Prompt(data_folder() / "history", lambda command: choices(session, command))
     _greet(console, session.model or server.model)
-    runner.run(show_history(session, console))
+    runner.run(show_latest(session, console))
     console.print()
     return Chat(session, console, prompt, runner, stream=stream).run()
 

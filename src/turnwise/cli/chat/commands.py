@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Command", "Leave", "choices", "run"]
 
 _LISTED = 20
+_RECENT = 20
 _CODE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -100,7 +101,7 @@ async def _open(session: ChatSession, console: Console, argument: str) -> None:
         await _latest(session)
     known = argument.isdigit() and 0 < int(argument) <= len(session.listed)
     conversation = await session.open(session.listed[int(argument) - 1][0] if known else argument)
-    await show_history(session, console)
+    await show_latest(session, console)
     console.print()
     _say(console, f"Going on with “{title(conversation)}”.")
 
@@ -108,15 +109,20 @@ async def _open(session: ChatSession, console: Console, argument: str) -> None:
 async def _history(session: ChatSession, console: Console, _argument: str) -> None:
     if session.conversation_id is None:
         _say(console, "Nothing was said yet.")
-    else:
-        await show_history(session, console)
+        return
+    pages = await session.conversations.message.list(session.conversation_id)
+    print_messages(console, [message async for message in pages])
 
 
-async def show_history(session: ChatSession, console: Console) -> None:
-    """Print what was said in the conversation."""
-    if session.conversation_id is not None:
-        pages = await session.conversations.message.list(session.conversation_id)
-        print_messages(console, [message async for message in pages])
+async def show_latest(session: ChatSession, console: Console) -> None:
+    """Print the end of what was said in the conversation."""
+    if session.conversation_id is None:
+        return
+    page = await session.conversations.message.list(session.conversation_id, order="desc", take=_RECENT)
+    if page.cursor:
+        console.print()
+        _say(console, "/history shows what was said before.")
+    print_messages(console, reversed(page.items))
 
 
 async def _model(session: ChatSession, console: Console, argument: str) -> None:

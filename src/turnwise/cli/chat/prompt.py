@@ -10,7 +10,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
@@ -35,13 +35,12 @@ class Prompt:
     def __init__(
         self, history: Path, choices: Choices, *, input: Input | None = None, output: Output | None = None
     ) -> None:
-        history.touch(mode=0o600)
         commands = _Commands(choices)
         self._session: PromptSession[str] = PromptSession(
             FormattedText([("class:prompt", PROMPT)]),
             multiline=True,
             prompt_continuation=" " * len(PROMPT),
-            history=FileHistory(str(history)),
+            history=_history(history),
             completer=commands,
             complete_while_typing=Condition(self._is_command),
             key_bindings=_bindings(commands),
@@ -61,6 +60,14 @@ class Prompt:
 
     def _is_command(self) -> bool:
         return self._session.default_buffer.text.startswith("/")
+
+
+def _history(path: Path) -> History:
+    try:
+        path.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(path))
 
 
 class _Commands(Completer):

@@ -48,6 +48,16 @@ class ChatSession:
         self.answer = ""
         return conversation
 
+    async def open_last(self) -> str | None:
+        """Go on with the conversation that was last talked to here; `None` if it is not there any more."""
+        from turnwise import NotFoundError
+
+        last = self.last.get(self.place)
+        try:
+            return None if last is None else (await self.open(last)).id
+        except NotFoundError:
+            return None
+
     def leave(self) -> None:
         """Begin anew with the next message; model and backstory stay."""
         self.conversation_id = None
