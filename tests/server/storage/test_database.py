@@ -25,11 +25,27 @@ async def opened_and_closed(path: Path) -> None:
         await storage.close()
 
 
-def schema(path: Path) -> set[tuple[str, str, str]]:
-    """Return what is in a database, its SQL without the differences that say nothing."""
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {(kind, name, " ".join(sql.replace("(", " ( ").replace(")", " ) ").split())) for kind, name, sql in rows}
+def schema(path: Path) -> dict[str, tuple[object, ...]]:
+    """Return each table's kind, columns and indexes; not their order, which an upgrade cannot choose."""
+    with closing(sqlite3.connect(path)) as db:
+        tables = db.execute(
+            "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
+        ).fetchall()
+        texts = dict(db.execute("SELECT name, upper(sql) FROM sqlite_master WHERE type = 'table'"))
+        return {
+            name: (
+                without_rowid,
+                "AUTOINCREMENT" in (texts.get(name) or ""),
+                sorted(db.execute('SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?)', (name,))),
+                sorted(
+                    (index, *rest, db.execute("SELECT name FROM pragma_index_info(?)", (index,)).fetchall())
+                    for index, *rest in db.execute(
+                        'SELECT name, "unique", origin, partial FROM pragma_index_list(?)', (name,)
+                    )
+                ),
+            )
+            for name, without_rowid in tables
+        }
 
 
 def version(path: Path) -> list[tuple[str]]:
@@ -102,9 +118,20 @@ async def test_migrations_from_scratch_make_the_schema_of_a_fresh_database(tmp_p
     assert version(tmp_path / "migrated.db") == version(tmp_path / "fresh.db") == [(database.SCHEMA_VERSION,)]
 
 
-async def test_older_database_is_upgraded_at_start(tmp_path: Path) -> None:
+REVISIONS = sorted(file.stem.split("_")[0] for file in Path(migrations.__file__).parent.glob("versions/0*.py"))
+
+
+def test_newest_migration_is_the_version_that_is_expected() -> None:
+    assert REVISIONS[-1] == database.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("revision", ["base", *REVISIONS])
+async def test_database_of_every_version_is_upgraded_at_start(tmp_path: Path, revision: str) -> None:
     path = tmp_path / "old %.db"
-    base_database(path)
+    if revision == "base":
+        base_database(path)
+    else:
+        migrations.upgrade(path, revision)
     storage = SqliteStorage(path, clock=StillClock())
     await storage.open()
     try:
@@ -112,6 +139,8 @@ async def test_older_database_is_upgraded_at_start(tmp_path: Path) -> None:
         assert len(await storage.list_conversations("me", ConversationQuery())) == 1
     finally:
         await storage.close()
+    await opened_and_closed(tmp_path / "fresh.db")
+    assert schema(path) == schema(tmp_path / "fresh.db")
     assert version(path) == [(database.SCHEMA_VERSION,)]
 
 
