@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from turnwise.server.log import BufferedHandler, LineFormatter
+
+
+@pytest.fixture
+def handler() -> BufferedHandler:
+    return BufferedHandler(LineFormatter("text"))
+
+
+def record(level: int, message: str) -> logging.LogRecord:
+    return logging.LogRecord("turnwise", level, "f.py", 1, message, (), None)
+
+
+async def test_requests_are_written_soon_and_together(
+    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        handler.emit(record(logging.INFO, f"request {number}"))
+    assert capsys.readouterr().err == ""
+    await asyncio.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[-9:] for line in lines] == ["request 0", "request 1", "request 2"]
+
+
+async def test_what_is_out_of_order_is_written_at_once_after_what_came_before(
+    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.emit(record(logging.INFO, "first"))
+    handler.emit(record(logging.WARNING, "second"))
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["first", "second"]
+
+
+def test_without_a_loop_everything_is_written_at_once(
+    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.emit(record(logging.INFO, "alone"))
+    assert capsys.readouterr().err.endswith(" info alone\n")
+
+
+async def test_closing_writes_the_rest(handler: BufferedHandler, capsys: pytest.CaptureFixture[str]) -> None:
+    handler.emit(record(logging.INFO, "last"))
+    handler.close()
+    assert capsys.readouterr().err.endswith(" info last\n")
+
+
+async def test_many_lines_are_not_held_back(handler: BufferedHandler, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(500):
+        handler.emit(record(logging.INFO, "request"))
+    assert len(capsys.readouterr().err.splitlines()) == 500
+
+
+async def test_a_record_that_cannot_be_written_breaks_nothing(
+    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler.emit(logging.LogRecord("turnwise", logging.INFO, "f.py", 1, "%d", ("no number",), None))
+    assert "Logging error" in capsys.readouterr().err
