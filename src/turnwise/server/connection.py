@@ -1,4 +1,4 @@
-"""Connections with a bound on how long, and how large, a request's head may be."""
+"""Connections with a bound on how long, and how large, a request's head may be, that send no more often than needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,42 @@ __all__ = ["HEAD_BYTES", "bounded_protocol"]
 HEAD_BYTES: Final = 65_536
 
 
+class GatheringTransport:
+    """A transport that sends at once what is written to it in one turn of the loop: a head with its body, say.
+
+    The loops' own transports send at every write. That is a system call, and another thread's chance to take the
+    interpreter, for each.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send `data` before the loop waits for anything."""
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+
+    def is_closing(self) -> bool:
+        """Tell whether nothing more can be sent."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._written and not self._transport.is_closing():
+            self._transport.write(b"".join(self._written))
+        self._written.clear()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which waits for ever for a request's head and takes any amount of it."""
 
@@ -23,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
         self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
