@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from tests.server.asgi import Api
 
 Schema = dict[str, object]
@@ -32,11 +32,11 @@ class Description:
         self._document = document
 
     def check(self, method: str, path: str, media_type: str, value: object) -> None:
-        found: object = self._document
+        found = self._document
         for key in ("paths", path, method, "responses", "200", "content", media_type, "schema"):
-            found = cast("Schema", found)[key]
-        schema = {**cast("Schema", found), "components": self._document["components"]}
-        Draft202012Validator(schema).validate(value)
+            found = cast("Schema", found[key])
+        schema: Schema = {**found, "components": self._document["components"]}
+        Draft202012Validator(schema).validate(value)  # pyright: ignore[reportUnknownMemberType]
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ CONVERSATION = "/conversation/{conversationId}"
 
 
 async def test_awaited_answers(api: Api, described: Description) -> None:
-    activity = {"type": "trigger", "function": {"name": "f", "arguments": {}}}
-    body = {
+    activity: Schema = {"type": "trigger", "function": {"name": "f", "arguments": {}}}
+    body: Schema = {
         "name": "N",
         "meta": {"a": 1},
         "backstory": "B",

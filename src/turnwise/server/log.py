@@ -111,7 +111,7 @@ class BufferedHandler(logging.Handler):
 def configure_logging(*, form: LogFormat, level: LogLevel) -> None:
     """Send the logs of this process to stderr."""
     # What Python's logging documentation names for records that show neither caller, thread nor process.
-    vars(logging)["_srcfile"] = None
+    logging.__dict__["_srcfile"] = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [BufferedHandler(LineFormatter(form))]
