@@ -248,3 +248,11 @@ async def test_a_text_needs_a_character(api: Api, operation: str, text: str) -> 
     reply = await api.post(f"/conversation/{conversation}/{operation}", {"text": text})
     assert (reply.status, reply.code) == (400, "BAD_REQUEST")
     assert "text" in reply.message
+
+
+async def test_what_a_stateless_model_said_before_it_broke_off_reaches_the_client(api: Api) -> None:
+    body = {"model": "breaks", "messages": [{"type": "user", "text": "Go"}]}
+    reply = await api.post("/conversation/complete", body, accept="application/jsonl")
+    assert reply.status == 200
+    assert reply.types == ["sendResult", "completeBegin", "token", "message", "error"]
+    assert reply.data(2) == {"token": "Half a"}

@@ -17,7 +17,16 @@ from turnwise.server.negotiate import Form
 from turnwise.server.services.turn import Turn
 from turnwise.types.conversation import Conversation
 from turnwise.types.error import ErrorBody
-from turnwise.types.event import ErrorEvent, Event, ItemEvent, PingEvent, ResultEvent
+from turnwise.types.event import (
+    ErrorEvent,
+    Event,
+    ItemEvent,
+    MessageEvent,
+    PingEvent,
+    ReasoningTokenEvent,
+    ResultEvent,
+    TokenEvent,
+)
 from turnwise.types.message import Message
 
 __all__ = ["Answer", "Listing", "Renderer", "error_body"]
@@ -138,7 +147,7 @@ class Renderer:
             if not await turn.more(seen, self._ping_interval):
                 batch = encode_events((PingEvent(created_at=self._clock()),), form)
             else:
-                if turn.failure is not None and not exchange.status and not reader.released:
+                if turn.failure is not None and not exchange.status and not reader.released and not _spoke(turn):
                     raise turn.failure
                 events: Sequence[Event] = turn.events[seen:]
                 seen += len(events)
@@ -155,6 +164,11 @@ class Renderer:
 
     def _failure(self, error: DomainError, form: Form) -> bytes:
         return encode_events((ErrorEvent(data=error_body(error), created_at=self._clock()),), form)
+
+
+def _spoke(turn: Turn) -> bool:
+    """Tell whether there is anything to lose in telling only the turn's failure."""
+    return any(isinstance(event, TokenEvent | ReasoningTokenEvent | MessageEvent) for event in turn.events)
 
 
 class Reader:
