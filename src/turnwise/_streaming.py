@@ -7,6 +7,7 @@ What a stream means is worked out once, in `Transcript`, from blocks of bytes an
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -221,7 +222,7 @@ class Stream(Transcript[T, R]):
         self._closed = True
         if self._source is not None:
             self._source.close()
-        if not self._events.gi_running:  # else another thread reads, and finds the connection closed
+        with suppress(ValueError):  # another thread is reading, and finds the connection closed
             self._events.close()
 
     def _open(self) -> TransportResponse:
@@ -290,7 +291,7 @@ class AsyncStream(Transcript[T, R]):
         self._closed = True
         if self._source is not None:
             self._source.close()
-        if not self._events.ag_running:  # else another task reads, and finds the connection closed
+        with suppress(RuntimeError):  # another task is reading, and finds the connection closed
             await self._events.aclose()
 
     async def _open(self) -> AsyncTransportResponse:

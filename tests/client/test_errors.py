@@ -25,7 +25,7 @@ from turnwise._errors import (
 )
 
 
-def api_error(status: int = 404, **headers: str) -> APIError:
+def api_error(status: int = 404, headers: dict[str, str] | None = None) -> APIError:
     return error_class(status)(
         "There is no such conversation", status=status, code="NOT_FOUND", request_id="r1", body=b"{}", headers=headers
     )
@@ -37,7 +37,7 @@ def test_the_docstring_draws_every_class() -> None:
     assert sorted(drawn) == sorted(_errors.__all__)
 
 
-@pytest.mark.parametrize(("status", "kind"), _errors.ERRORS.items())
+@pytest.mark.parametrize("status, kind", _errors.ERRORS.items())
 def test_each_status_has_a_class_with_advice(status: int, kind: type[APIError]) -> None:
     assert error_class(status) is kind
     assert kind.hint.endswith(".")
@@ -65,7 +65,7 @@ def test_connection_errors_and_timeouts_are_also_the_builtin_ones() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        api_error(**{"retry-after": "3"}),
+        api_error(429, {"retry-after": "3"}),
         ConnectError("refused"),
         IdleTimeout("silent"),
         DecodeError("no JSON", body=b"<html>", request_id="r"),
@@ -81,7 +81,7 @@ def test_every_error_survives_pickling(error: TurnwiseError) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
+    "headers, seconds",
     [
         ({}, None),
         ({"retry-after": "7"}, 7),
@@ -93,11 +93,11 @@ def test_every_error_survives_pickling(error: TurnwiseError) -> None:
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert api_error(429, **headers).retry_after == seconds
+    assert api_error(429, headers).retry_after == seconds
 
 
 def test_retry_after_may_be_a_date() -> None:
-    asked = api_error(429, **{"retry-after": formatdate(time() + 20, usegmt=True)}).retry_after
+    asked = api_error(429, {"retry-after": formatdate(time() + 20, usegmt=True)}).retry_after
     assert asked is not None
     assert 15 < asked <= 20
 

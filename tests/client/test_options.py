@@ -33,7 +33,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(**given: Unpack[OptionChanges]) -> ClientOptions:
-    return ClientOptions.of(**{"base_url": "http://h:8000", **given})
+    given.setdefault("base_url", "http://h:8000")
+    return ClientOptions.of(**given)
 
 
 def get(path: str = "/api/v1/x", query: Mapping[str, object] | None = None, **extra: Unpack[CallOptions]) -> Exchange:
@@ -66,7 +67,7 @@ def test_a_secret_is_masked_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "protocol", "expected"),
+    "host, protocol, expected",
     [
         ("other", None, "http://other:8000"),
         ("other:9", None, "http://other:9"),
@@ -84,7 +85,7 @@ def test_a_host_takes_the_place_of_one_without_a_port() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    "given, message",
     [
         ({"base_url": "http://user:hush@h"}, "secret="),
         ({"base_url": "h:8000"}, "expected something like"),
@@ -156,7 +157,7 @@ def test_every_post_has_a_key_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("base_url", "path", "address"),
+    "base_url, path, address",
     [
         ("https://api.chatbotkit.com", "/api/v1/x", "https://api.chatbotkit.com/v1/x"),
         ("https://API.chatbotkit.com:443/old/path", "/api/v1/x", "https://api.chatbotkit.com/v1/x"),

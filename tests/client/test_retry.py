@@ -59,8 +59,9 @@ async def test_both_drivers_wait_and_try_again() -> None:
 
 async def test_the_last_error_is_raised_when_tries_run_out() -> None:
     last = status(504)
+    flaky = Flaky(*[status(503)] * 3, last)
     with pytest.raises(APIError) as caught:
-        drive(POLICY, (flaky := Flaky(*[status(503)] * 3, last)).send, flaky.sleep)
+        drive(POLICY, flaky.send, flaky.sleep)
     assert caught.value is last
     assert flaky.sent == 4
     with pytest.raises(APIError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import aiohttp
@@ -31,22 +32,90 @@ _left_to_the_parent: list[object] = []
 """Sessions of the process this one was forked from: closing them here would disturb its sockets."""
 
 
+class _Sessions:
+    """One session for each event loop, made on first use and closed with the loop."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._open: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession, None]] = {}
+
+    async def current(self) -> aiohttp.ClientSession:
+        """Return the session of the running loop."""
+        self._leave_to_parent()
+        loop = asyncio.get_running_loop()
+        session = self._open.get(loop)
+        if session is None:
+            keeper = self._keepers[loop] = self._keep(loop)
+            session = await anext(keeper)  # which does not let go of the loop, so there is one
+            await self._forget_closed_loops()
+        return session
+
+    async def close(self) -> None:
+        """Close the session of the running loop."""
+        self._leave_to_parent()
+        keeper = self._keepers.get(asyncio.get_running_loop())
+        if keeper is not None:
+            await keeper.aclose()
+
+    def abandon(self) -> None:
+        """Let each loop that still runs close its session."""
+        self._leave_to_parent()
+        for loop, keeper in list(self._keepers.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_close_soon, loop, keeper)
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[aiohttp.ClientSession, None]:
+        # A loop that ends closes its asynchronous generators, and so the session closes while it still can.
+        connector = aiohttp.TCPConnector(limit=0)
+        session = self._open[loop] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        try:
+            yield session
+        finally:
+            self._open.pop(loop, None)
+            self._keepers.pop(loop, None)
+            await session.close()
+
+    async def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in self._open if loop.is_closed()]:
+            self._keepers.pop(loop)
+            await self._open.pop(loop).close()
+
+    def _leave_to_parent(self) -> None:
+        if self._process != os.getpid():
+            _left_to_the_parent.append((self._open, self._keepers))
+            self._process, self._open, self._keepers = os.getpid(), {}, {}
+
+
+def _close_soon(loop: asyncio.AbstractEventLoop, keeper: AsyncGenerator[aiohttp.ClientSession, None]) -> None:
+    _closing.add(task := loop.create_task(_close(keeper)))
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Loops hold their tasks weakly."""
+
+
+async def _close(keeper: AsyncGenerator[aiohttp.ClientSession, None]) -> None:
+    await keeper.aclose()
+
+
 class AiohttpTransport:
-    """Sends requests through one session for each event loop, made on first use and closed with the loop."""
+    """Sends requests through one session for each event loop."""
 
     def __init__(self, session: aiohttp.ClientSession | None = None) -> None:
         self._given = session
-        self._process = os.getpid()
-        self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession, None]] = {}
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._sessions = _Sessions()
         self._limits: dict[Timeout, aiohttp.ClientTimeout] = {}
+        # A client that is dropped without closing leaves no warning behind.
+        weakref.finalize(self, self._sessions.abandon).atexit = False
 
     async def asend(self, request: WireRequest, timeout: Timeout, /, *, stream: bool) -> AiohttpResponse:
         """Send `request`; return once the headers of the answer are here."""
         headers = dict(request.headers)
         headers.setdefault("accept-encoding", "identity" if stream else "gzip, deflate")
         body = request.body
-        session = self._given or await self._session()
+        session = self._given or await self._sessions.current()
         try:
             raw = await session.request(
                 request.method,
@@ -62,43 +131,7 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Close the idle connections of this loop, but not those of a session that was given."""
-        keeper = self._keepers.pop(asyncio.get_running_loop(), None)
-        if keeper is not None:
-            await keeper.aclose()
-
-    async def _session(self) -> aiohttp.ClientSession:
-        if self._process != os.getpid():
-            _left_to_the_parent.append((self._keepers, self._sessions))
-            self._process, self._keepers, self._sessions = os.getpid(), {}, {}
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed:
-            self._forget_closed_loops()
-            keeper = self._keepers[loop] = self._keep(loop)
-            session = await anext(keeper)
-        return session
-
-    async def _keep(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[aiohttp.ClientSession, None]:
-        # A loop that ends closes its asynchronous generators, and so the session closes while it still can.
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
-        )
-        self._sessions[loop] = session
-        try:
-            yield session
-        finally:
-            self._sessions.pop(loop, None)
-            self._keepers.pop(loop, None)
-            await session.close()
-
-    def _forget_closed_loops(self) -> None:
-        """Let go of the sessions of loops that were closed without closing their generators."""
-        for loop in [loop for loop in self._keepers if loop.is_closed()]:
-            session = self._sessions.pop(loop)
-            self._keepers.pop(loop)
-            if session.connector is not None:
-                _left_to_the_parent.append(session.connector)
-            session.detach()
+        await self._sessions.close()
 
     def _limit(self, timeout: Timeout) -> aiohttp.ClientTimeout:
         limit = aiohttp.ClientTimeout(total=timeout.total, sock_connect=timeout.connect, sock_read=timeout.idle)
@@ -116,6 +149,7 @@ class AiohttpResponse:
         self._timeout = timeout
         self.status = raw.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in raw.headers.items()}
+        self._closed = self._watched() if "transfer-encoding" in self.headers else None
 
     async def aread(self) -> bytes:
         """Read the whole body and give the connection back."""
@@ -138,7 +172,24 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """Close the connection, unless it went back to the pool."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._ended)
+            self._closed = None
         self._raw.close()
+
+    def _watched(self) -> asyncio.Future[None] | None:
+        # Where a chunk is malformed aiohttp closes the connection and never tells the one who reads the body.
+        connection = self._raw.connection
+        closed = connection.protocol.closed if connection is not None and connection.protocol is not None else None
+        if closed is not None:
+            closed.add_done_callback(self._ended)
+        return closed
+
+    def _ended(self, closed: asyncio.Future[None]) -> None:
+        problem = None if closed.cancelled() else closed.exception()
+        content = self._raw.content
+        if content.exception() is None and not content.is_eof():
+            content.set_exception(aiohttp.ClientPayloadError(f"the body is not complete: {problem or 'closed'}"))
 
 
 def translated(error: Exception, origin: str, timeout: Timeout) -> ConnectionFailedError | TimedOutError:
