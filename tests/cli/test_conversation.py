@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Cli
+from tests.cli.conftest import COMMAND, Cli, Command
+from tests.cli.terminal import CTRL_C, ENTER, terminal
 
 from turnwise import Turnwise
 from turnwise.server.embed import EmbeddedServer
@@ -96,6 +97,18 @@ def test_an_export_that_cannot_be_written_says_so(cli: Cli, tmp_path: Path) -> N
 def test_delete_refuses_where_nobody_can_be_asked(cli: Cli, conversation_id: str, client: Turnwise) -> None:
     assert cli("conversation", "delete", conversation_id).exit_code == 2
     assert client.conversation.fetch(conversation_id).id == conversation_id
+
+
+def test_delete_asks_whoever_is_there(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNWISE_DATABASE_URL", f"sqlite:///{tmp_path / 'asked.db'}")
+    command("chat", "--model", "offline", input="Good morning\n")
+    conversation_id = command("conversation", "list").stdout.split("\n")[2].split()[0]
+    for answer, status in (("n", 1), (CTRL_C, 130), ("y", 0)):
+        with terminal(*COMMAND, "conversation", "delete", conversation_id) as asked:
+            asked.expect("Good morning.*for good")
+            asked.type(f"{answer}{ENTER}" if answer != CTRL_C else CTRL_C)
+            assert asked.status() == status
+    assert command("conversation", "list").stdout == ""
 
 
 def test_delete_deletes(cli: Cli, conversation_id: str) -> None:

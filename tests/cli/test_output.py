@@ -35,6 +35,16 @@ def test_texts_are_shortened_to_their_length() -> None:
     assert shortened("one two three", 9) == "one two…"
 
 
+@pytest.mark.parametrize("count", range(2, 6))
+def test_only_the_wide_column_of_a_table_is_cut(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["Wide", *(f"Column {number}" for number in range(1, count))]
+    print_table(columns, [[Text("x" * 200), *(Text(f"whole {number}") for number in range(1, count))]], wide="Wide")
+    row = capsys.readouterr().out.splitlines()[2]
+    assert len(row.rstrip()) <= 80
+    assert all(f"whole {number}" in row for number in range(1, count))
+    assert row.index("…") > 20
+
+
 def test_tables_fit_the_terminal_and_keep_ids_whole(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[Text("0123456789abcdef" * 2), Text("A very long name " * 9), Text("5m ago")]]
     print_table(["ID", "Name", "Updated"], rows, wide="Name")

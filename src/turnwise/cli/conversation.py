@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from turnwise.cli.connect import BaseUrl, Database, client
+from turnwise.cli.exits import CommandFailed, ExitStatus
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from turnwise import Turnwise
     from turnwise.types.conversation import Conversation
     from turnwise.types.message import Message
@@ -110,10 +113,18 @@ def delete(
             if not sys.stdin.isatty():
                 raise typer.BadParameter("nobody is there to be asked; pass --yes to delete.", param_hint="--yes")
             what = f"“{title(conversations[0])}”" if len(conversations) == 1 else f"{len(conversations)} conversations"
-            typer.confirm(f"Delete {what} for good?", abort=True, err=True)
+            if not _confirmed(f"Delete {what} for good?"):
+                raise CommandFailed("Nothing was deleted.")
         for each in conversations:
             turnwise.conversation.delete(each.id)
             note(f"Deleted {each.id}.")
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise typer.Exit(ExitStatus.INTERRUPTED) from None
 
 
 def title(conversation: Conversation) -> str:
@@ -136,7 +147,11 @@ def _chosen(turnwise: Turnwise, conversation_ids: list[str]) -> Iterator[Convers
 
 
 def print_conversations(
-    conversations: Iterable[Conversation], *, here: str | None = None, numbered: bool = False
+    conversations: Iterable[Conversation],
+    *,
+    here: str | None = None,
+    numbered: bool = False,
+    console: Console | None = None,
 ) -> None:
     """Print a table of conversations, `here` set off, with ids or numbered from 1."""
     from rich.text import Text
@@ -153,7 +168,7 @@ def print_conversations(
         for number, each in enumerate(conversations, start=1)
     ]
     if rows:
-        print_table(["#" if numbered else "ID", "Name", "Model", "Updated"], rows, wide="Name")
+        print_table(["#" if numbered else "ID", "Name", "Model", "Updated"], rows, wide="Name", console=console)
     else:
         note("There are no conversations yet. `turnwise chat` begins one.")
 

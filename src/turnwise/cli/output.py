@@ -21,7 +21,7 @@ __all__ = ["ago", "data", "fail", "note", "one_line", "print_table", "shortened"
 
 _ENDLESS = 10_000
 _STEPS = ((60, "s"), (60, "m"), (24, "h"), (30.44, "d"), (12, "mo"))
-_GAP = 2
+_GAP = 3
 """Cells between two columns."""
 _LEAST = 8
 """Cells that the widest column keeps, however narrow the terminal."""
@@ -71,7 +71,9 @@ def write_json(items: Iterable[Wire]) -> None:
         data(item.to_json())
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, wide: str) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Text]], *, wide: str, console: Console | None = None
+) -> None:
     """Print rows below the names of their columns; the column `wide` is cut short where the terminal is too narrow.
 
     The other columns stay whole: an id of which a part is missing is no id.
@@ -79,16 +81,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Text]], *, wide:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    console = console or stdout()
     widest = columns.index(wide)
     taken = [max(len(name), *(row[place].cell_len for row in rows)) for place, name in enumerate(columns)]
-    room = stdout().width - sum(taken) + taken[widest] - _GAP * len(columns)
+    room = console.width - sum(taken) + taken[widest] - _GAP * (len(columns) - 1)
     shown = Table(box=SIMPLE_HEAD, header_style="bold", border_style="dim", pad_edge=False, show_edge=False)
     for name in columns:
         shown.add_column(name, no_wrap=True, overflow="fold")
     for row in rows:
         row[widest].truncate(max(room, _LEAST), overflow="ellipsis")
         shown.add_row(*row)
-    stdout().print(shown)
+    console.print(shown)
 
 
 def one_line(text: str | None, *, otherwise: str = "") -> str:

@@ -83,7 +83,7 @@ async def _new(session: ChatSession, console: Console, _argument: str) -> None:
 
 async def _list(session: ChatSession, console: Console, _argument: str) -> None:
     page = await _latest(session)
-    print_conversations(page.items, here=session.conversation_id, numbered=True)
+    print_conversations(page.items, here=session.conversation_id, numbered=True, console=console)
     if page.items:
         _say(console, "/open # goes on with one of them.")
 
