@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from tests.server.asgi import ScriptedModels
 
-from turnwise.server.embed import embedded
+from turnwise.server.embed import ServerThread, embedded
 from turnwise.server.settings import Settings
 
 
@@ -117,3 +117,10 @@ def test_a_running_reply_is_broken_off_after_the_grace(tmp_path: Path) -> None:
     thread.join(5)
     assert b'"token":"Well"' in answers[0]
     assert json.loads(answers[0].splitlines()[-1])["data"]["code"] == "SERVICE_UNAVAILABLE"
+
+
+def test_a_server_told_to_stop_before_it_is_ready_stops(tmp_path: Path) -> None:
+    thread = ServerThread(Settings(database_url=url_in(tmp_path), model="offline"), None, None)
+    thread.start()
+    thread.stop()
+    assert not thread.is_alive()

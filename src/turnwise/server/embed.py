@@ -56,7 +56,7 @@ def embedded(
         chosen = replace(chosen, database_url=database_url)
     if model is not None:
         chosen = replace(chosen, model=model)
-    thread = _ServerThread(chosen, models, storage)
+    thread = ServerThread(chosen, models, storage)
     thread.start()
     try:
         yield thread.wait_until_ready()
@@ -64,7 +64,7 @@ def embedded(
         thread.stop()
 
 
-class _ServerThread(threading.Thread):
+class ServerThread(threading.Thread):
     def __init__(self, settings: Settings, models: ModelRegistry | None, storage: Storage | None) -> None:
         super().__init__(name="turnwise-server", daemon=True)
         self._settings = settings
@@ -75,6 +75,7 @@ class _ServerThread(threading.Thread):
         self._server: EmbeddedServer | None = None
         self._listener: Listener | None = None
         self._failure: BaseException | None = None
+        self._stopping = False
 
     def run(self) -> None:
         try:
@@ -94,6 +95,7 @@ class _ServerThread(threading.Thread):
         return self._server
 
     def stop(self) -> None:
+        self._stopping = True
         if self._listener is not None:
             self._listener.stop()
         self.join()
@@ -104,10 +106,12 @@ class _ServerThread(threading.Thread):
         secret = make_secret()
         application = create_app(self._settings, Adapters(storage=storage, models=models, guest_secret=secret))
         with bind(HOST, 0) as listening:
-            await application.open()
             try:
+                await application.open()
                 self._server = EmbeddedServer(url_of(HOST, listening), secret, models.default, tuple(self.notes))
                 self._listener = Listener(application, self._settings, ready=self._ready.set)
+                if self._stopping:
+                    self._listener.stop()
                 await self._listener.serve(sockets=[listening])
             finally:
                 await application.close(grace=0)

@@ -56,8 +56,8 @@ async def _serve(settings: Settings) -> None:
         url = url_of(settings.host, listening)
         storage = storage_at(settings.database)
         application = create_app(settings, Adapters(storage=storage, models=await open_models(settings, say=_say)))
-        await application.open()
         try:
+            await application.open()
             await _ensure_secret(storage, settings, url)
             _settle_memory()
             listener = Listener(application, settings, ready=lambda: print(f"listening on {url}", flush=True))  # noqa: T201
