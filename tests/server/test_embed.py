@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import urllib.request
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from tests.server.asgi import ScriptedModels
+from tests.server.asgi import FINISH, ScriptedModel, ScriptedModels
 
 from turnwise.server.embed import ServerThread, embedded
+from turnwise.server.models.base import Delta, Prompt, TextDelta
 from turnwise.server.settings import Settings
 
 
@@ -94,29 +97,44 @@ def test_what_hinders_the_start_is_raised(tmp_path: Path) -> None:
         pass
 
 
-def test_a_running_reply_is_broken_off_after_the_grace(tmp_path: Path) -> None:
-    models = ScriptedModels()
-    settings = Settings(database_url=url_in(tmp_path), grace=0.2)
+class Unhurried(ScriptedModel):
+    """Takes half a second over its second word."""
 
-    async def ask(url: str, secret: str, ready: threading.Event) -> bytes:
+    async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Sequence[Delta], None]:
+        yield [TextDelta("Well")]
+        await asyncio.sleep(0.5)
+        yield [TextDelta(", yes"), FINISH]
+
+
+@pytest.mark.parametrize("grace, last", [(5.0, "result"), (0.1, "error")])
+def test_a_running_reply_has_the_grace_to_end(tmp_path: Path, grace: float, last: str) -> None:
+    models = ScriptedModels()
+    models.scripted["slow"] = Unhurried("slow")
+    settings = Settings(database_url=url_in(tmp_path), grace=grace)
+    begun = threading.Event()
+    answers: list[bytes] = []
+
+    async def ask(url: str, secret: str) -> None:
         async with aiohttp.ClientSession(f"{url}/v1/", headers={"authorization": f"Bearer {secret}"}) as http:
             async with http.post("conversation/create", json={"model": "slow"}) as answer:
                 conversation = (await answer.json())["id"]
             headers = {"accept": "application/jsonl"}
             path = f"conversation/{conversation}/complete"
             async with http.post(path, json={"text": "hi"}, headers=headers) as answer:
-                ready.set()
-                return await answer.read()
+                begun.set()
+                answers.append(await answer.read())
 
-    ready = threading.Event()
-    answers: list[bytes] = []
     with embedded(settings=settings, models=models) as server:
-        thread = threading.Thread(target=lambda: answers.append(asyncio.run(ask(server.url, server.secret, ready))))
+        thread = threading.Thread(target=lambda: asyncio.run(ask(server.url, server.secret)))
         thread.start()
-        assert ready.wait(5)
+        assert begun.wait(5)
     thread.join(5)
     assert b'"token":"Well"' in answers[0]
-    assert json.loads(answers[0].splitlines()[-1])["data"]["code"] == "SERVICE_UNAVAILABLE"
+    event = json.loads(answers[0].splitlines()[-1])
+    assert event["type"] == last
+    assert event["data"].get("text", event["data"].get("code")) in {"Well, yes", "SERVICE_UNAVAILABLE"}
+    with pytest.raises(OSError, match="refused"), urllib.request.urlopen(f"{server.url}/healthz"):  # noqa: S310
+        pass
 
 
 def test_a_server_told_to_stop_before_it_is_ready_stops(tmp_path: Path) -> None:
