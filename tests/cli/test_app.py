@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import Command
 from typer.testing import CliRunner
 
+from turnwise._errors import error_class
 from turnwise.cli.app import app
 from turnwise.cli.exits import CommandFailed, ExitStatus, explain, status_of
 
@@ -55,6 +56,23 @@ def test_help_does_not_import_what_only_commands_need() -> None:
 def test_foreseen_errors_are_one_line() -> None:
     error = CommandFailed("It broke.\nMend it.", status=ExitStatus.NOT_FOUND)
     assert (explain(error), status_of(error)) == ("It broke. Mend it.", 4)
+
+
+@pytest.mark.parametrize(
+    "status,message,told",
+    [
+        (503, "It is asleep. Wake it up.", "It is asleep. Wake it up."),
+        (400, "text is missing", "text is missing"),
+        (404, "There is no such thing", "There is no such thing. Check the id"),
+        (500, "It broke. Sorry.", "It broke. Sorry. [500 CODE, request r1] Call again later"),
+    ],
+)
+def test_the_servers_own_advice_is_enough_where_it_gives_some(status: int, message: str, told: str) -> None:
+    error = error_class(status)(message, status=status, code="CODE", request_id="r1")
+    shown = explain(error)
+    assert shown is not None
+    assert shown.startswith(told)
+    assert (shown == told) == (status in {400, 503})
 
 
 def test_what_nobody_foresaw_is_not_explained_away() -> None:

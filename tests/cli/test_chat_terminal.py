@@ -115,7 +115,7 @@ def test_commands_work_and_are_completed(chat: Terminal) -> None:
     chat.type(f"/new{ENTER}")
     chat.expect("new conversation begins")
     chat.expect(PROMPT)
-    chat.type(f"/open 1{ENTER}")
+    chat.type(f"/op\t1{ENTER}")
     chat.expect("We open at 9.")
     chat.expect("Going on with")
     chat.expect(PROMPT)

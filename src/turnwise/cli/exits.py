@@ -53,9 +53,14 @@ def status_of(error: Exception) -> ExitStatus:
 def explain(error: Exception) -> str | None:
     """Say in one line what went wrong and what to do next; `None` for what nobody foresaw."""
     if isinstance(error, CommandFailed) or type(error).__module__.startswith("turnwise."):
-        # What a server says to a wrong request names what it expects; the client's advice on it is for programs.
-        told = str(error.args[0]) if getattr(error, "status", 0) in {400, 422} else str(error)
-        return " ".join(_REFUSAL.sub("", told).split())
+        return " ".join(_told(error).split())
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return " ".join(str(error).split())
     return None
+
+
+def _told(error: Exception) -> str:
+    status, message = getattr(error, "status", None), str(error.args[0]) if error.args else ""
+    # A server of ours says itself what to do; the client's advice, and the request's id, are for what it left open.
+    says_what_to_do = status in {400, 422} or (status is not None and status != 500 and ". " in message)
+    return message if says_what_to_do else _REFUSAL.sub("", str(error))

@@ -68,7 +68,7 @@ def _find(name: str) -> Command:
 def choices(session: ChatSession, command: str) -> list[Choice]:
     """Return what completes a line: the commands, or what may follow `command`."""
     if not command:
-        return [(each.name, each.meaning) for each in COMMANDS.values()]
+        return [(f"{each.name} " if each.argument else each.name, each.meaning) for each in COMMANDS.values()]
     if command == "/open":
         return [(str(number), name) for number, (_, name) in enumerate(session.listed, start=1)]
     if command == "/copy":
