@@ -27,7 +27,6 @@ __all__ = [
     "DEFAULT_BASE_URL",
     "HOSTED",
     "ClientOptions",
-    "HttpClient",
     "OptionChanges",
     "Secret",
     "build",
@@ -39,8 +38,6 @@ DEFAULT_BASE_URL = "https://api.chatbotkit.com"
 HOSTED = "api.chatbotkit.com"
 """The one host whose paths lack the leading `/api`, and which does not know `Idempotency-Key`."""
 PATIENCE = 600.0
-
-HttpClient = "urllib3.PoolManager | aiohttp.ClientSession | Transport | AsyncTransport"
 
 
 class Secret(str):

@@ -6,6 +6,7 @@ from typing import Unpack
 
 import pytest
 
+from turnwise import __version__
 from turnwise._call import CallOptions, Exchange, Timeout
 from turnwise._options import (
     DEFAULT_LIMITS,
@@ -127,7 +128,7 @@ def test_headers_say_who_asks_and_for_whom() -> None:
     headers = build(made, get()).headers
     assert headers == {
         "accept": "*/*",
-        "user-agent": "turnwise/0.1.0",
+        "user-agent": f"turnwise/{__version__}",
         "x-mine": "1",
         "authorization": "Bearer s",
         "x-runas-user-id": "u",

@@ -177,9 +177,7 @@ async def test_what_a_stream_adds_up_to() -> None:
     with pytest.raises(RuntimeError, match="until_done"):
         _ = stream.result
     assert (stream.response, stream.request_id, stream.usage) == (None, None, None)
-    texts: list[str] = []
-    for _ in stream:
-        texts.append(stream.text)
+    texts = [stream.text for _ in stream]
     assert texts == ["", "", "Let me see", "Let me see", "Let me see", "No", "Noon", "Noon", "Noon"]
     assert stream.reasoning == "hm yes"
     assert stream.result.extra == {"new": 1}

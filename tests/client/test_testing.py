@@ -19,6 +19,7 @@ from turnwise._errors import (
 )
 from turnwise._options import ClientOptions
 from turnwise._runner import AsyncRunner, SyncRunner
+from turnwise._transport.base import WireRequest
 from turnwise.testing import (
     Pause,
     ScriptedTransport,
@@ -136,14 +137,18 @@ def test_a_closed_answer_cannot_be_read() -> None:
         response.read()
 
 
-def _request() -> testing.WireRequest:
-    return testing.WireRequest(method="GET", origin="http://h", target="/x?a=1", headers={})
+def _request() -> WireRequest:
+    return WireRequest(method="GET", origin="http://h", target="/x?a=1", headers={})
 
 
 def test_a_reply_adds_up_to_its_text() -> None:
-    events = reply("Nine to  five.", id="m", tokens=7)
-    assert "".join(str(e["data"]["token"]) for e in events if e["type"] == "token") == "Nine to  five."  # type: ignore[index] # pyright: ignore
-    assert events[-1]["data"] == {"id": "m", "text": "Nine to  five.", "usage": {"token": 7}, "end": {"reason": "stop"}}
+    script = ScriptedTransport()
+    script.answer(events=reply("Nine to  five.", id="m", tokens=7))
+    runner, _ = runners(script)
+    stream = runner.stream(complete_call())
+    texts = [stream.text for _ in stream]
+    assert texts[1:5] == ["Nine ", "Nine to ", "Nine to  ", "Nine to  five."]
+    assert (stream.result.id, stream.result.text, stream.result.usage.token) == ("m", "Nine to  five.", 7)
     assert item({"id": "c"}) == {"type": "item", "data": {"id": "c"}}
 
 
