@@ -6,7 +6,7 @@ a model server sends many tokens in one packet and everything behind this port i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -18,6 +18,9 @@ __all__ = [
     "Delta",
     "Finish",
     "FinishReason",
+    "FunctionAnswer",
+    "FunctionCall",
+    "FunctionSpec",
     "Model",
     "ModelConfig",
     "ModelError",
@@ -29,15 +32,51 @@ __all__ = [
     "TextDelta",
 ]
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "calls"]
+"""`calls`: the model wants functions called, and goes on when it has their results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSpec:
+    """A function as a model is to know it."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+    """JSON Schema of the arguments, of type object."""
+
+
+class FunctionCall(msgspec.Struct, frozen=True, gc=False):
+    """A function that the model calls, whole: an adapter puts the pieces of a stream together."""
+
+    id: str
+    """Pairs the call with its answer; unique among the calls of one reply, not beyond it."""
+    name: str
+    arguments: str
+    """As the model wrote them: JSON of an object if the model did as it was told."""
+
+
+class FunctionAnswer(msgspec.Struct, frozen=True, gc=False):
+    """What a called function gave."""
+
+    id: str
+    """The call's."""
+    name: str
+    result: str
+    """JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """A message as a model is to see it; `type` maps to a role in the adapter."""
+    """A message as a model is to see it; `type` maps to a role in the adapter.
+
+    One with an `activity` has no text. Calls that follow each other, and the `bot` message before them, are one reply
+    of the model's; their answers come right after them, in the calls' order.
+    """
 
     type: MessageType
     text: str
+    activity: FunctionCall | FunctionAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +99,10 @@ class Prompt:
     system: str
     messages: Sequence[PromptMessage]
     config: ModelConfig = field(default_factory=ModelConfig)
+    functions: Sequence[FunctionSpec] = ()
+    """What the model may call."""
+    force: str | None = None
+    """The name of the function that the model must call now."""
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +126,8 @@ class Finish:
     output_tokens: int
 
 
-Delta = TextDelta | ReasoningDelta | Finish
+Delta = TextDelta | ReasoningDelta | FunctionCall | Finish
+"""Calls come in the model's order, right before a `Finish` with the reason `calls`."""
 
 
 class ModelError(Exception):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from turnwise.server.errors import BadRequest
-from turnwise.types._base import Omit
+from turnwise.types._base import OMIT, Omit
+from turnwise.types.message import TextMessage
 
-__all__ = ["Activity", "check_activity"]
+__all__ = ["Activity", "ActivityFunction", "ActivityKind", "activity_message", "check_activity", "stored_arguments"]
+
+ActivityKind = Literal["request", "response", "trigger"]
 
 
 class ActivityFunction(msgspec.Struct, frozen=True):
@@ -25,7 +28,7 @@ class ActivityFunction(msgspec.Struct, frozen=True):
 class Activity(msgspec.Struct, frozen=True):
     """The value of `meta.activity`."""
 
-    type: Literal["request", "response", "trigger"]
+    type: ActivityKind
     function: ActivityFunction
 
 
@@ -45,6 +48,27 @@ def check_activity(kind: str, meta: Mapping[str, object] | None | Omit, path: st
         raise BadRequest(f"{path}.meta.activity.function.arguments: expected an object, or a string of JSON.")
     if function.result is not UNSET and activity.type != "response":
         raise BadRequest(f"{path}.meta.activity.function.result: only a `response` has a result.")
+
+
+def activity_message(
+    kind: ActivityKind, name: str, arguments: dict[str, object] | str, result: object | Omit = OMIT
+) -> TextMessage:
+    """Return the message that records a call, or (with a result) its answer; for events and for storage alike."""
+    function: dict[str, object] = {"name": name, "arguments": arguments}
+    if result is not OMIT:
+        function["result"] = result
+    return TextMessage(type="activity", text="", meta={"activity": {"type": kind, "function": function}})
+
+
+def stored_arguments(text: str) -> dict[str, object] | str:
+    """Return a model's arguments as an activity records them: the object, or JSON of the text where it is none."""
+    try:
+        arguments: object = msgspec.json.decode(text) if text.strip() else {}
+    except (msgspec.DecodeError, RecursionError):
+        arguments = text
+    if isinstance(arguments, dict):
+        return cast("dict[str, object]", arguments)
+    return msgspec.json.encode(text).decode()
 
 
 def _is_json(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, cast, get_args
 
-from turnwise.server.models.base import ModelConfig, Prompt, PromptMessage
+from turnwise.server.models.base import FunctionSpec, ModelConfig, Prompt, PromptMessage
 from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_tokens
 from turnwise.types.message import Message, MessageInput, MessageType
 
@@ -24,6 +24,8 @@ def build_prompt(
     *,
     config: ModelConfig,
     context_window: int,
+    functions: Sequence[FunctionSpec] = (),
+    force: str | None = None,
 ) -> Prompt:
     """Return what a model with `context_window` tokens is asked; `history` is oldest first.
 
@@ -41,7 +43,7 @@ def build_prompt(
     first = len(messages) - min(_newest_that_fit(messages, room), most)
     asked = next((index for index in reversed(range(len(messages))) if messages[index].type == "user"), first)
     kept = [messages[asked], *messages[first:]] if asked < first else messages[first:]
-    return Prompt(system=system, messages=kept, config=config)
+    return Prompt(system=system, messages=kept, config=config, functions=functions, force=force)
 
 
 def _reply_room(config: ModelConfig, context_window: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from turnwise.server.ids import Clock, NewId
-from turnwise.server.models.base import Delta, Finish, ReasoningDelta, TextDelta
+from turnwise.server.models.base import Delta, Finish, FunctionCall, ReasoningDelta, TextDelta
 from turnwise.types.event import Event, MessageEvent, ReasoningTokenEvent, Token, TokenEvent
 from turnwise.types.message import Message, TextMessage
 
@@ -24,6 +24,8 @@ class Reply:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._reasoned = False
+        self.calls: list[FunctionCall] = []
+        """The functions the model called, in its order."""
         self.finish: Finish | None = None
 
     @property
@@ -50,6 +52,8 @@ class Reply:
                 case ReasoningDelta(text):
                     self._reasoning.append(text)
                     events.append(ReasoningTokenEvent(data=Token(token=text), created_at=moment))
+                case FunctionCall():
+                    self.calls.append(delta)
                 case Finish():
                     self.finish = delta
         return events

@@ -1,0 +1,163 @@
+"""What a model passes to a function, checked against the function's JSON Schema.
+
+Schemas come from clients, so none of them may make the server fetch something: references point within the schema.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Protocol, cast
+
+import msgspec
+
+__all__ = ["ArgumentsError", "SchemaError", "read_arguments", "validator_of"]
+
+MOST_PROBLEMS: Final = 3
+LONGEST_PROBLEM: Final = 300
+KEPT: Final = 256
+"""Validators that are kept: every request brings its functions anew."""
+LONGEST_KEPT: Final = 32_768
+"""Bytes of a schema; the validator of a longer one is made each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsError:
+    """Why a call cannot be made, in words for the model that made it."""
+
+    message: str
+
+    @property
+    def result(self) -> dict[str, object]:
+        """What the model gets in place of the function's result."""
+        return {"error": self.message}
+
+
+class SchemaError(Exception):
+    """A JSON Schema that is none."""
+
+    def __init__(self, problem: str, *, path: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = path
+        """Where, from the schema's root: `.properties.city.type`; empty for the root."""
+
+
+class Problem(Protocol):
+    """What the validator finds wrong."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def absolute_path(self) -> Iterable[str | int]: ...
+
+
+class Validator(Protocol):
+    """A schema, ready to validate."""
+
+    def iter_errors(self, instance: object, /) -> Iterator[Problem]:
+        """Return what is wrong with `instance`."""
+        ...
+
+
+def read_arguments(name: str, schema: Mapping[str, object], text: str) -> dict[str, object] | ArgumentsError:
+    """Return the arguments that a model wrote for the function `name`; nothing, and `null`, are none."""
+    try:
+        arguments: object = msgspec.json.decode(text) if text.strip() else {}
+    except (msgspec.DecodeError, RecursionError) as error:
+        return ArgumentsError(_refused(name, f"they are not JSON ({_shortened(str(error))})"))
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, dict):
+        return ArgumentsError(_refused(name, "a JSON object of arguments by their names was expected"))
+    try:
+        problems = sorted(_problems(validator_of(schema), arguments))
+    except (SchemaError, RecursionError):
+        return ArgumentsError(f"The arguments of {name} cannot be checked: its own schema is broken. Go on without it.")
+    if problems:
+        shown = "; ".join(problems[:MOST_PROBLEMS])
+        return ArgumentsError(_refused(name, shown + (" ..." if len(problems) > MOST_PROBLEMS else "")))
+    return cast("dict[str, object]", arguments)
+
+
+def validator_of(schema: Mapping[str, object]) -> Validator:
+    """Return a validator of `schema`, made once for equal schemas.
+
+    Raises:
+        SchemaError: it is no JSON Schema, or refers to something outside itself.
+    """
+    data = msgspec.json.encode(schema)
+    return _kept(data) if len(data) <= LONGEST_KEPT else _made(data)
+
+
+def _made(data: bytes) -> Validator:
+    schema: dict[str, object] = msgspec.json.decode(data)
+    library = importlib.import_module("jsonschema")
+    if not isinstance(schema.get("$schema", ""), str):
+        raise SchemaError("expected the URL of a dialect of JSON Schema.", path=".$schema")
+    dialect = library.validators.validator_for(schema, default=library.Draft202012Validator)
+    try:
+        dialect.check_schema(schema)
+    except library.SchemaError as error:
+        raise SchemaError(f"{_shortened(error.message)}.", path=_path(error.absolute_path)) from None
+    except RecursionError:
+        raise SchemaError("it is nested too deeply.") from None
+    _check_references(schema, _lookup_in(schema), "")
+    registry = importlib.import_module("referencing.jsonschema").EMPTY_REGISTRY  # the default one fetches URLs
+    return cast("Validator", dialect(schema, registry=registry))
+
+
+_kept = lru_cache(maxsize=KEPT)(_made)
+
+
+def _lookup_in(schema: Mapping[str, object]) -> Callable[[str], object]:
+    """Return what finds references in `schema`, and raises `referencing`'s `Unresolvable` for any other."""
+    referencing = importlib.import_module("referencing.jsonschema")
+    resource = importlib.import_module("referencing").Resource.from_contents(
+        schema, default_specification=referencing.DRAFT202012
+    )
+    return cast("Callable[[str], object]", referencing.EMPTY_REGISTRY.resolver_with_root(resource).lookup)
+
+
+def _check_references(value: object, lookup: Callable[[str], object], path: str) -> None:
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, object]", value).items():
+            if key == "$ref" and isinstance(inner, str):
+                _check_reference(inner, lookup, f"{path}.$ref")
+            _check_references(inner, lookup, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[object]", value)):
+            _check_references(inner, lookup, f"{path}[{index}]")
+
+
+def _check_reference(reference: str, lookup: Callable[[str], object], path: str) -> None:
+    unresolvable: type[Exception] = importlib.import_module("referencing.exceptions").Unresolvable
+    try:
+        if reference.startswith("#"):
+            lookup(reference)
+            return
+    except unresolvable:
+        pass
+    raise SchemaError(
+        f'{_shortened(reference)!r} leads nowhere. References point within the schema, as in "#/$defs/address".',
+        path=path,
+    )
+
+
+def _problems(validator: Validator, arguments: object) -> Iterator[str]:
+    for problem in validator.iter_errors(arguments):
+        path = _path(problem.absolute_path)
+        yield f"{path.lstrip('.')}: {_shortened(problem.message)}" if path else _shortened(problem.message)
+
+
+def _path(steps: Iterable[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_PROBLEM else f"{text[:LONGEST_PROBLEM]}..."
+
+
+def _refused(name: str, why: str) -> str:
+    return f"The arguments of {name} do not fit its parameters: {why}. Call it again with arguments that fit."

@@ -1,0 +1,196 @@
+"""Executes the functions that a model calls: at once, or by waiting for what somebody publishes on a channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from turnwise.server.ids import Clock
+from turnwise.server.models.base import FunctionCall
+from turnwise.server.services.activity import stored_arguments
+from turnwise.server.services.arguments import ArgumentsError
+from turnwise.server.services.functions import FunctionSet
+from turnwise.types._base import OMIT, Omit
+from turnwise.types.event import (
+    Event,
+    WaitForChannelMessage,
+    WaitForChannelMessageBeginEvent,
+    WaitForChannelMessageEndEvent,
+)
+from turnwise.types.function import FunctionResult
+
+__all__ = ["FUNCTION_TIMEOUT", "CallOutcome", "Caller", "Emit", "Waits"]
+
+FUNCTION_TIMEOUT: Final = 120.0
+
+Emit = Callable[[Sequence[Event]], None]
+
+
+class Waits(Protocol):
+    """What is published on channels, as far as waiting for a result needs it."""
+
+    def wait_on(self, account_id: str, channel_id: str, /) -> AbstractAsyncContextManager[AsyncIterator[object]]:
+        """Return the messages of a channel: all that are published after the context was entered, and no others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutcome:
+    """What became of a call."""
+
+    call: FunctionCall
+    arguments: dict[str, object] | str
+    """As an activity records them."""
+    result: object | Omit = OMIT
+    """`OMIT` where the caller of the API is to answer: the completion ends with the reason `activity`."""
+    failed: bool = False
+    """Whether `result` is an error that the server tells the model: bad arguments, no such function, no answer."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether nobody answered yet and the completion ends here."""
+        return self.result is OMIT
+
+
+class Caller:
+    """Calls functions; `timeout` is how many seconds one waits for its channel."""
+
+    def __init__(self, waits: Waits, *, clock: Clock, timeout: float = FUNCTION_TIMEOUT) -> None:
+        self._waits = waits
+        self._clock = clock
+        self._timeout = timeout
+        self._awaited: Counter[tuple[str, str | None, str]] = Counter()
+
+    def awaits(self, account_id: str, conversation_id: str | None, channel_id: str) -> bool:
+        """Return whether a turn of that conversation waits on the channel now, in this process."""
+        return self._awaited[account_id, conversation_id, channel_id] > 0
+
+    async def call(
+        self,
+        account_id: str,
+        calls: Sequence[FunctionCall],
+        functions: FunctionSet,
+        emit: Emit,
+        *,
+        conversation_id: str | None = None,
+    ) -> Sequence[CallOutcome]:
+        """Execute the calls of one reply side by side, those that share a channel one after another.
+
+        `emit` is told of waits as they begin and end. The outcomes are in the calls' order.
+        """
+        outcomes: dict[int, CallOutcome] = {}
+        queues: dict[str, list[int]] = {}
+        for index, call in enumerate(calls):
+            outcome = self._at_once(call, functions)
+            if isinstance(outcome, CallOutcome):
+                outcomes[index] = outcome
+            else:
+                queues.setdefault(outcome, []).append(index)
+
+        async def answer(channel: str, indices: Sequence[int]) -> None:
+            for index in indices:
+                wait = _Wait(account_id, conversation_id, channel, calls[index])
+                outcomes[index] = await self._answer(wait, emit)
+
+        await _side_by_side([answer(channel, indices) for channel, indices in queues.items()])
+        return [outcomes[index] for index in range(len(calls))]
+
+    def _at_once(self, call: FunctionCall, functions: FunctionSet) -> CallOutcome | str:
+        """Return what becomes of a call without waiting, or the channel to wait on."""
+        arguments = functions.arguments_of(call.name, call.arguments)
+        if isinstance(arguments, ArgumentsError):
+            return _failed(call, arguments.result)
+        function = functions.get(call.name)
+        match function.result if function is not None else None:
+            case FunctionResult(channel=str() as channel):
+                return channel
+            case FunctionResult(data=data):
+                return CallOutcome(call=call, arguments=dict(arguments), result=data)
+            case _:
+                return CallOutcome(call=call, arguments=dict(arguments))
+
+    async def _answer(self, wait: _Wait, emit: Emit) -> CallOutcome:
+        call, arguments = wait.call, stored_arguments(wait.call.arguments)
+        self._awaited[wait.place] += 1
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await self._message(wait, emit)
+        except TimeoutError:
+            error: dict[str, object] = {"error": f"{call.name} did not answer within {self._timeout:g} s."}
+            emit([self._end(wait, error)])
+            return _failed(call, error)
+        finally:
+            self._awaited[wait.place] -= 1
+            if not self._awaited[wait.place]:
+                del self._awaited[wait.place]
+        emit([self._end(wait, message)])
+        return CallOutcome(call=call, arguments=arguments, result=_result_of(message))
+
+    async def _message(self, wait: _Wait, emit: Emit) -> object:
+        """Return the first message that answers the call. It listens before anybody is told of the call."""
+        async with self._waits.wait_on(wait.account_id, wait.channel) as messages:
+            emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
+            async for message in messages:
+                if not _is_foreign(message, wait.call.id):
+                    return message
+        raise TimeoutError
+
+    def _end(self, wait: _Wait, message: object) -> WaitForChannelMessageEndEvent:
+        return WaitForChannelMessageEndEvent(data=wait.told(message), created_at=self._clock())
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """A call, and where its result is waited for."""
+
+    account_id: str
+    conversation_id: str | None
+    channel: str
+    call: FunctionCall
+
+    @property
+    def place(self) -> tuple[str, str | None, str]:
+        return self.account_id, self.conversation_id, self.channel
+
+    def told(self, message: object = None) -> WaitForChannelMessage:
+        function: dict[str, object] = {"name": self.call.name, "args": stored_arguments(self.call.arguments)}
+        return WaitForChannelMessage(channel=self.channel, function=function, message=message, id=self.call.id)
+
+
+def _failed(call: FunctionCall, error: dict[str, object]) -> CallOutcome:
+    return CallOutcome(call=call, arguments=stored_arguments(call.arguments), result=error, failed=True)
+
+
+def _result_of(message: object) -> object:
+    """Return the result that a message brings; one without `data` and `error` is the result itself."""
+    if not isinstance(message, dict):
+        return message
+    envelope = cast("dict[str, object]", message)
+    if envelope.get("error"):
+        return {"error": envelope["error"]}
+    if "data" in envelope:
+        return envelope["data"]
+    return envelope
+
+
+def _is_foreign(message: object, call_id: str) -> bool:
+    """Return whether a message answers another call. One that is itself the result may have an `id` of its own."""
+    if not isinstance(message, dict):
+        return False
+    envelope = cast("dict[str, object]", message)
+    echoed = envelope.get("id")
+    return isinstance(echoed, str) and echoed != call_id and not envelope.keys().isdisjoint(("data", "error"))
+
+
+async def _side_by_side(work: Sequence[Coroutine[None, None, None]]) -> None:
+    """Run all of it; the first failure ends the rest, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in work:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
