@@ -26,7 +26,7 @@ class TurnwiseServer(Process):
         else:
             command += ["--openai-base-url", f"{upstream}/v1", "--no-discover"]
         self._log_path = folder / "server.log"
-        with self._log_path.open("ab") as log:
+        with self._log_path.open("wb") as log:
             super().__init__(command, environment={"TURNWISE_SECRET": SECRET}, stderr=log)
 
     def listening(self) -> Self:
