@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from turnwise.cli.chat.blocks import Blocks
+from turnwise.cli.chat.blocks import Block, Blocks
 from turnwise.cli.chat.region import Region
 from turnwise.cli.chat.render import Row, rows, rows_of
 from turnwise.cli.plain import plain
@@ -115,7 +116,9 @@ class AnswerView:
     def _live(self) -> list[Row]:
         if self._reasoning:
             return self._reasoning_rows(self._reasoning)
-        return rows(self._blocks.preview(), self._console, after=self._above) or self._waiting()
+        height = self._console.height
+        blocks = [_end(block, height) for block in self._blocks.preview()]
+        return rows(blocks, self._console, after=self._above) or self._waiting()
 
     def _waiting(self) -> list[Row]:
         if self._above:
@@ -123,3 +126,10 @@ class AnswerView:
         passed = self._clock() - self._started
         sign = _SPINNER[int(passed * 10) % len(_SPINNER)]
         return rows_of(Text(f"{sign} {passed:.0f} s" if passed >= 2 else sign, "dim"), self._console)
+
+
+def _end(block: Block, lines: int) -> Block:
+    """Return of unfinished code what fits the screen: colouring all of it for every frame would cost ever more."""
+    if block.kind != "fence":
+        return block
+    return replace(block, text="\n".join(block.text.rsplit("\n", lines)[-lines:]))
