@@ -17,7 +17,7 @@ def _acknowledge_then_commit(
     connection.execute("BEGIN IMMEDIATE")
     outcomes = writer._run_group(connection, group)
     writer.deliver(outcomes)
-    time.sleep(0.02)
+    time.sleep(0.5)
     connection.execute("COMMIT")
 
 
