@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from turnwise.server.storage.base import Once
 from turnwise.server.storage.journal import Publication
 
 __all__ = ["ChannelMessage", "Channels", "Feed", "Lagging"]
@@ -19,7 +20,7 @@ __all__ = ["ChannelMessage", "Channels", "Feed", "Lagging"]
 
 @dataclass(frozen=True, slots=True)
 class ChannelMessage:
-    """A message as it was published: its number, its moment (ms), and the JSON of its data."""
+    """A message as it was published: its number, its moment (ms), and the JSON of its data, ASCII on one line."""
 
     seq: int
     at: int
@@ -38,7 +39,10 @@ class Feed(Protocol):
         ...
 
     def take(self) -> Publication | None:
-        """Return what was said since the last time, to be stored; `None` for nothing."""
+        """Return what was said since the last time, to be stored; `None` for nothing.
+
+        It is to be stored in the order of these calls.
+        """
         ...
 
     def close(self) -> None:
@@ -57,8 +61,11 @@ class Channels(Protocol):
         """End all subscriptions."""
         ...
 
-    async def publish(self, account_id: str, channel_id: str, data: bytes) -> int:
-        """Store a message, then hand it to everybody who listens; return its number."""
+    async def publish(self, account_id: str, channel_id: str, data: bytes, *, once: Once | None = None) -> int:
+        """Store a message, then hand it to everybody who listens; return its number.
+
+        With `once`, a request that is known publishes nothing and raises `AlreadyDone`.
+        """
         ...
 
     def subscribe(
@@ -69,6 +76,10 @@ class Channels(Protocol):
         Batches begin with the kept messages numbered above `after`, or without it with the last `history` kept ones.
         A subscriber that does not keep up gets `Lagging`, after everything before it.
         """
+        ...
+
+    def wait_on(self, account_id: str, channel_id: str, /) -> AbstractAsyncContextManager[AsyncIterator[object]]:
+        """Return the messages of a channel, decoded: all that are published once it is entered, and no others."""
         ...
 
     async def feed(self, account_id: str, channel_id: str) -> Feed:

@@ -93,7 +93,7 @@ class TurnRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """Messages for a channel, as JSON lines, in order."""
+    """Messages for a channel, in order: a line each, of JSON, the messages' data alone."""
 
     account_id: str
     channel_id: str
@@ -130,8 +130,12 @@ class ChannelRow:
 class ChannelStore(Protocol):
     """Messages of channels, numbered upwards within (account, channel). Kept an hour, at most 10,000 a channel."""
 
-    async def publish(self, publications: Sequence[Publication]) -> Sequence[int]:
-        """Store publications in one commit; return the number of each one's last message."""
+    async def publish(self, publications: Sequence[Publication], *, once: Once | None = None) -> Sequence[int]:
+        """Store publications in one commit; return the number of each one's last message.
+
+        With `once`, the commit remembers the request (of the first publication's account); `AlreadyDone`, having stored
+        nothing, where it is known.
+        """
         ...
 
     async def reserve_numbers(self, account_id: str, channel_id: str, count: int) -> int:
@@ -140,6 +144,10 @@ class ChannelStore(Protocol):
 
     async def channel_seq(self, account_id: str, channel_id: str) -> int:
         """Return the number of the channel's last message, 0 if there never was one."""
+        ...
+
+    async def stored_seqs(self, channels: Sequence[tuple[str, str]]) -> Sequence[int]:
+        """Return the number of the last stored message of each (account, channel), 0 for none; reserved ones are not."""
         ...
 
     async def channel_rows(
