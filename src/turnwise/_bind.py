@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Sel
 from msgspec.structs import replace
 
 from turnwise._call import Call, CallOptions, Exchange, PageCall, StreamableCall, StreamablePages, StreamCall
+from turnwise._dispatch import DispatchCall, DispatchStreamCall, ResumableCall, ToolCall, ToolStreamCall
 from turnwise._shape import OPTIONS, Shape, merged
 
 if TYPE_CHECKING:
     from turnwise._pagination import AsyncPage, Page
+    from turnwise._resume import AsyncResumableStream, ResumableStream
     from turnwise._streaming import AsyncStream, Stream
 
 __all__ = [
@@ -27,10 +29,12 @@ __all__ = [
     "Method",
     "async_",
     "async_either",
+    "async_either_dispatch",
     "async_either_stream",
     "async_stream",
     "sync",
     "sync_either",
+    "sync_either_dispatch",
     "sync_either_stream",
     "sync_stream",
 ]
@@ -121,6 +125,11 @@ _VERBS: dict[type[Exchange], str] = {
     PageCall: "pages",
     StreamablePages: "pages",
     StreamCall: "stream",
+    DispatchCall: "run",
+    ResumableCall: "run_to_end",
+    ToolCall: "run_to_end",
+    DispatchStreamCall: "stream_resumably",
+    ToolStreamCall: "stream_with_tools",
 }
 
 
@@ -180,7 +189,7 @@ class Method(Generic[B_co]):
         if not shape.fits(args, kwargs):
             raise self._misfit(shape, args, kwargs, ported=ported)
         call = shape.endpoint(*args, **kwargs)
-        for name, value in zip(shape.ids, call.ids, strict=False):
+        for name, value in zip(shape.ids if args[:1] != (None,) else (), call.ids, strict=False):
             _check_id(self.__name__, name, value)
         if extra:
             call = _with_extra(call, extra)
@@ -233,6 +242,8 @@ def sync(  # pyright: ignore[reportOverlappingOverload]
 @overload
 def sync(endpoint: Callable[Concatenate[str, P], Call[T]]) -> Method[OfConversation[P, T]]: ...
 @overload
+def sync(endpoint: Callable[Concatenate[str, P], StreamCall[E, T]]) -> Method[OfConversation[P, Stream[E, T]]]: ...
+@overload
 def sync(endpoint: Callable[P, Call[T]]) -> Method[OfAll[P, T]]: ...
 @overload
 def sync(endpoint: Callable[P, PageCall[T]]) -> Method[OfPages[P, Page[T]]]: ...
@@ -249,6 +260,10 @@ def async_(  # pyright: ignore[reportOverlappingOverload]
 def async_(
     endpoint: Callable[Concatenate[str, P], Call[T]],
 ) -> Method[OfConversation[P, Later[T]]]: ...
+@overload
+def async_(
+    endpoint: Callable[Concatenate[str, P], StreamCall[E, T]],
+) -> Method[OfConversation[P, AsyncStream[E, T]]]: ...
 @overload
 def async_(endpoint: Callable[P, Call[T]]) -> Method[OfAll[P, Later[T]]]: ...
 @overload
@@ -307,4 +322,20 @@ def async_either_stream(
     within: Callable[Concatenate[str, P2], StreamableCall[T2, E2]],
 ) -> Method[OfEither[P1, AsyncStream[E1, T1], P2, AsyncStream[E2, T2]]]:
     """Bind two endpoints to one method, which takes an id or `None` and returns a stream of events."""
+    return Method(without, within, awaited=True, streamed=True)
+
+
+def sync_either_dispatch(
+    without: Callable[Concatenate[None, P1], DispatchCall[T1, E1]],
+    within: Callable[Concatenate[str, P2], DispatchCall[T2, E2]],
+) -> Method[OfEither[P1, ResumableStream[E1, T1], P2, ResumableStream[E2, T2]]]:
+    """Bind two endpoints of work in the background to one method, which follows it."""
+    return Method(without, within, streamed=True)
+
+
+def async_either_dispatch(
+    without: Callable[Concatenate[None, P1], DispatchCall[T1, E1]],
+    within: Callable[Concatenate[str, P2], DispatchCall[T2, E2]],
+) -> Method[OfEither[P1, AsyncResumableStream[E1, T1], P2, AsyncResumableStream[E2, T2]]]:
+    """Bind two endpoints of work in the background to one method, which follows it."""
     return Method(without, within, awaited=True, streamed=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from turnwise._resource import AsyncResource, Resource, over
+from turnwise.resources.channel import AsyncChannelClient, ChannelClient
 from turnwise.resources.conversation import AsyncConversationClient, ConversationClient
 
 __all__ = ["AsyncTurnwise", "Turnwise"]
@@ -18,6 +19,11 @@ class Turnwise(Resource):
         """Conversations, over the same connections."""
         return over(ConversationClient, self._runner)
 
+    @cached_property
+    def channel(self) -> ChannelClient:
+        """Channels, over the same connections."""
+        return over(ChannelClient, self._runner)
+
 
 class AsyncTurnwise(AsyncResource):
     """The API, to be awaited: `await AsyncTurnwise(secret=...).conversation.create(...)`."""
@@ -26,3 +32,8 @@ class AsyncTurnwise(AsyncResource):
     def conversation(self) -> AsyncConversationClient:
         """Conversations, over the same connections."""
         return over(AsyncConversationClient, self._runner)
+
+    @cached_property
+    def channel(self) -> AsyncChannelClient:
+        """Channels, over the same connections."""
+        return over(AsyncChannelClient, self._runner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from turnwise._call import Call, Exchange, PageCall, StreamCall
 from turnwise._decode import Reply, api_error, decode_result, disguised_error, is_stream
@@ -18,10 +18,15 @@ from turnwise._streaming import AsyncStream, Stream, not_a_stream
 from turnwise._transport import async_transport, transport
 from turnwise._transport.base import AsyncTransport, AsyncTransportResponse, Transport, TransportResponse
 
+if TYPE_CHECKING:
+    from turnwise._dispatch import DispatchStreamCall, ResumableCall, ToolCall, ToolStreamCall
+    from turnwise._resume import AsyncResumableStream, ResumableStream
+
 __all__ = ["AsyncRunner", "SyncRunner"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E")
 
 
 class Attempt:
@@ -100,6 +105,26 @@ class SyncRunner:
         """Return the stream of `call`; it opens when it is entered or read."""
         return Stream(call, lambda: self._connect(call))
 
+    def stream_resumably(self, call: DispatchStreamCall[T, R]) -> ResumableStream[T, R]:
+        """Return the stream of work in the background; it starts when it is entered or read."""
+        from turnwise._resume import ResumableStream
+
+        return ResumableStream(call, self.options, self.run, self._connect)
+
+    def stream_with_tools(self, call: ToolStreamCall[T, R]) -> Stream[T, R]:
+        """Return the stream of `call`, which answers the calls of its tools."""
+        from turnwise._run import ToolStream
+
+        return ToolStream(call, lambda: self._connect(call), self.run)
+
+    def run_resumably(self, call: ResumableCall[R, E]) -> R:
+        """Perform `call` in the background, follow it to its end and return its result."""
+        return self.stream_resumably(call.stream()).until_done()
+
+    def run_with_tools(self, call: ToolCall[R, E]) -> R:
+        """Perform `call`, answer the calls of its tools, and return its result."""
+        return self.stream_with_tools(call.stream()).until_done()
+
     def pages(self, call: PageCall[T]) -> Page[T]:
         """Fetch the first page of `call`."""
         return Page(Leaf(call, self._fetch_page(call)), self._fetch_page)
@@ -172,6 +197,26 @@ class AsyncRunner:
     def stream(self, call: StreamCall[T, R]) -> AsyncStream[T, R]:
         """Return the stream of `call`; it opens when it is entered or read."""
         return AsyncStream(call, lambda: self._connect(call))
+
+    def stream_resumably(self, call: DispatchStreamCall[T, R]) -> AsyncResumableStream[T, R]:
+        """Return the stream of work in the background; it starts when it is entered or read."""
+        from turnwise._resume import AsyncResumableStream
+
+        return AsyncResumableStream(call, self.options, self.run, self._connect)
+
+    def stream_with_tools(self, call: ToolStreamCall[T, R]) -> AsyncStream[T, R]:
+        """Return the stream of `call`, which answers the calls of its tools."""
+        from turnwise._run import AsyncToolStream
+
+        return AsyncToolStream(call, lambda: self._connect(call), self.run)
+
+    async def run_resumably(self, call: ResumableCall[R, E]) -> R:
+        """Perform `call` in the background, follow it to its end and return its result."""
+        return await self.stream_resumably(call.stream()).until_done()
+
+    async def run_with_tools(self, call: ToolCall[R, E]) -> R:
+        """Perform `call`, answer the calls of its tools, and return its result."""
+        return await self.stream_with_tools(call.stream()).until_done()
 
     def pages(self, call: PageCall[T]) -> AsyncPage[T]:
         """Return the first page of `call`; it is fetched when it is awaited or iterated over."""

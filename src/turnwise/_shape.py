@@ -145,6 +145,12 @@ def _answer(annotation: str, *, awaited: bool, streamed: bool) -> str:
     kind, _, inner = annotation.removesuffix("]").partition("[")
     result, _, events = inner.partition(", ")
     prefix = "Async" if awaited else ""
+    if kind == "StreamCall":
+        return f"{prefix}Stream[{inner}]"
+    if kind == "DispatchCall":
+        if streamed:
+            return f"{prefix}ResumableStream[{events}, {result}]"
+        result = "DispatchResult"
     if streamed:
         return f"{prefix}Stream[{events}, {'None' if 'Pages' in kind else result}]"
     if "Pages" in kind:

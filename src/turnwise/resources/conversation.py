@@ -9,10 +9,12 @@ from typing import Unpack
 from turnwise._bind import (
     async_,
     async_either,
+    async_either_dispatch,
     async_either_stream,
     async_stream,
     sync,
     sync_either,
+    sync_either_dispatch,
     sync_either_stream,
     sync_stream,
 )
@@ -30,8 +32,16 @@ from turnwise._params import (
     one,
 )
 from turnwise._resource import AsyncResource, Resource, over
+from turnwise.resources.dispatch import (
+    cancel_dispatch,
+    cancel_turn,
+    dispatch_conversation,
+    dispatch_stateless,
+    fetch_turn,
+)
 from turnwise.resources.exchange import complete_conversation, complete_stateless, receive_message, send_message
 from turnwise.resources.message import AsyncMessageClient, MessageClient
+from turnwise.resources.run import run_conversation, run_stateless
 from turnwise.resources.session import AsyncSessionClient, SessionClient
 from turnwise.types._base import OMIT, Milliseconds, Omit
 from turnwise.types.conversation import (
@@ -302,6 +312,12 @@ class ConversationClient(Resource):
     send_stream = sync_stream(send_message)
     receive = sync(receive_message)
     receive_stream = sync_stream(receive_message)
+    run = sync_either(run_stateless, run_conversation)
+    run_stream = sync_either_stream(run_stateless, run_conversation)
+    dispatch = sync_either(dispatch_stateless, dispatch_conversation)
+    dispatch_stream = sync_either_dispatch(dispatch_stateless, dispatch_conversation)
+    turn = sync(fetch_turn)
+    cancel = sync_either(cancel_dispatch, cancel_turn)
     upvote = sync(upvote_conversation)
     downvote = sync(downvote_conversation)
     usage = sync(fetch_usage)
@@ -337,6 +353,12 @@ class AsyncConversationClient(AsyncResource):
     send_stream = async_stream(send_message)
     receive = async_(receive_message)
     receive_stream = async_stream(receive_message)
+    run = async_either(run_stateless, run_conversation)
+    run_stream = async_either_stream(run_stateless, run_conversation)
+    dispatch = async_either(dispatch_stateless, dispatch_conversation)
+    dispatch_stream = async_either_dispatch(dispatch_stateless, dispatch_conversation)
+    turn = async_(fetch_turn)
+    cancel = async_either(cancel_dispatch, cancel_turn)
     upvote = async_(upvote_conversation)
     downvote = async_(downvote_conversation)
     usage = async_(fetch_usage)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from turnwise._call import CallOptions, StreamableCall
+from turnwise._dispatch import resumable_form
 from turnwise._params import (
     AttachmentParam,
     ContactParam,
@@ -56,10 +57,11 @@ def complete_stateless(
     functions: Sequence[FunctionParam] | None | Omit = OMIT,
     extensions: ExtensionsParam | None | Omit = OMIT,
     limits: LimitsParam | None | Omit = OMIT,
+    resumable: bool = False,
     **options: Unpack[CallOptions],
 ) -> StreamableCall[StatelessCompleteResult, StatelessCompleteEvent]:
     """With `None` for an id: reply to `messages`, at least one, and store nothing."""
-    return StreamableCall(
+    call: StreamableCall[StatelessCompleteResult, StatelessCompleteEvent] = StreamableCall(
         method="POST",
         path=f"{_ALL}/complete",
         body=ConversationCompleteStatelessRequest(
@@ -82,6 +84,7 @@ def complete_stateless(
         result=StatelessCompleteResult,
         events=StatelessCompleteEvent,
     )
+    return resumable_form(call) if resumable else call
 
 
 def complete_conversation(
@@ -93,6 +96,7 @@ def complete_conversation(
     functions: Sequence[FunctionParam] | None | Omit = OMIT,
     extensions: ExtensionsParam | None | Omit = OMIT,
     limits: LimitsParam | None | Omit = OMIT,
+    resumable: bool = False,
     **options: Unpack[CallOptions],
 ) -> StreamableCall[CompleteResult, CompleteEvent]:
     """With a conversation's id: store the user's message `text`, make the bot's reply and store that.
@@ -100,8 +104,11 @@ def complete_conversation(
     Without `text` the bot goes on from what is stored. `functions` are what the model may call; where the result's
     `end.reason` is `activity`, it called one that the caller has to answer. `limits` bound the bot's work, each at
     least 1. While an awaited completion is silent it waits for up to 600 seconds.
+
+    With `resumable` it is a dispatch and a subscription, see `dispatch`: it survives cut connections and restarts of
+    the server, and runs on when its stream is left.
     """
-    return StreamableCall(
+    call: StreamableCall[CompleteResult, CompleteEvent] = StreamableCall(
         method="POST",
         path=f"{_ONE}/complete",
         ids=(conversation_id,),
@@ -117,6 +124,7 @@ def complete_conversation(
         result=CompleteResult,
         events=CompleteEvent,
     )
+    return resumable_form(call) if resumable else call
 
 
 def send_message(

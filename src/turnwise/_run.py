@@ -1,0 +1,321 @@
+"""Completions whose calls of tools are answered here: while the stream is read, tools run beside it.
+
+What an event asks for and what a call comes to is decided in `Calls`, `Pending` and `attempted`. A call runs in a
+thread of its own, or, where it is to be awaited in an event loop that runs already, as a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextlib import aclosing, closing, suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+import msgspec
+
+from turnwise._call import Call
+from turnwise._dispatch import ToolStreamCall
+from turnwise._streaming import AsyncStream, Stream
+from turnwise._transport.base import AsyncTransportResponse, TransportResponse
+from turnwise.resources.channel import publish_message
+from turnwise.tools import Tool, ToolCallEvent, ToolCallFailed, ToolCallFinished, ToolCallStarted
+from turnwise.types.channel import ChannelPublishResult
+from turnwise.types.event import WaitForChannelMessageBeginEvent, WaitForChannelMessageEndEvent
+
+__all__ = ["AsyncToolStream", "ToolStream"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+GRACE = 5.0
+"""How long the event that a result has arrived waits for the news that it was sent, in seconds."""
+
+Publish = Call[ChannelPublishResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a call returned, as JSON."""
+
+    value: object
+
+
+Outcome = Returned | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A call that the server waits for."""
+
+    tool: Tool[..., object]
+    channel: str
+    arguments: object
+    id: str | None
+    timeout: float | None
+
+    def started(self) -> ToolCallEvent:
+        """Return the event that tells of it."""
+        return ToolCallStarted(name=self.tool.name, arguments=self.arguments, id=self.id)
+
+    def late(self) -> Outcome:
+        """Return what a call that took too long comes to."""
+        return TimeoutError(f"The function did not finish within {self.timeout:g} s")
+
+    def answer(self, outcome: Outcome) -> Publish:
+        """Return the call that tells the server."""
+        said = {"data": outcome.value} if isinstance(outcome, Returned) else {"error": _told(outcome)}
+        return publish_message(self.channel, message=said if self.id is None else {**said, "id": self.id})
+
+    def report(self, outcome: Outcome) -> ToolCallEvent:
+        """Return the event that tells the caller."""
+        if isinstance(outcome, Returned):
+            return ToolCallFinished(name=self.tool.name, arguments=self.arguments, id=self.id, result=outcome.value)
+        return ToolCallFailed(
+            name=self.tool.name, arguments=self.arguments, id=self.id, message=_told(outcome), error=outcome
+        )
+
+
+def _told(error: BaseException) -> str:
+    """What the model is told of an error: its kind and its message, no traceback."""
+    if isinstance(error, msgspec.DecodeError):
+        return f"The arguments do not fit: {error}"
+    text = str(error).encode(errors="replace").decode()
+    if type(error) is TimeoutError and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Calls(Generic[T]):
+    """The calls of one stream: those under way, by channel, and what is to be told of the others."""
+
+    def __init__(self, call: ToolStreamCall[T, R]) -> None:
+        self._tools = call.box.tools
+        self._timeout = call.tool_timeout
+        self._reports: deque[ToolCallEvent] = deque()
+
+    def asked(self, event: object) -> Pending | None:
+        """Return the call that an event asks for, where it is one of these tools'."""
+        if not isinstance(event, WaitForChannelMessageBeginEvent):
+            return None
+        data = event.data
+        tool = self._tools.get(data.channel)
+        if tool is None:
+            return None
+        timeout = self._timeout if tool.timeout is msgspec.UNSET else tool.timeout
+        return Pending(tool, data.channel, (data.function or {}).get("args", {}), data.id, timeout)
+
+    def ended(self, event: object) -> str | None:
+        """Return the channel whose call an event says has been answered."""
+        return event.data.channel if isinstance(event, WaitForChannelMessageEndEvent) else None
+
+    def told(self, event: T, pending: Pending | None) -> list[T]:
+        """Return what is to be told with an event: what has ended before it, and what it begins."""
+        told: list[T] = []
+        while self._reports:
+            told.append(cast("T", self._reports.popleft()))
+        told.append(event)
+        if pending is not None:
+            told.append(cast("T", pending.started()))
+        return told
+
+    def report(self, pending: Pending, outcome: Outcome) -> None:
+        """Keep what is to be told of a call that has ended."""
+        self._reports.append(pending.report(outcome))
+
+
+class Thread:
+    """A call of a tool in a thread of its own; one that is to be awaited runs in an event loop there.
+
+    The thread is a daemon: nothing can stop a function that never returns, and it shall not hold up the exit.
+    """
+
+    def __init__(self, pending: Pending) -> None:
+        self.outcome: Future[Outcome] = Future()
+        self._pending = pending
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[object]] | None = None
+        _start(self._work, f"tool {pending.tool.name}")
+
+    def cancel(self) -> None:
+        """Stop a call that awaits something."""
+        if self._task is not None:
+            loop, task = self._task
+            with suppress(RuntimeError):  # the loop is closed: the call has just ended
+                loop.call_soon_threadsafe(task.cancel)
+
+    def _work(self) -> None:
+        try:
+            value = self._pending.tool.call(self._pending.arguments)
+            if inspect.isawaitable(value):
+                value = asyncio.run(self._await(value))
+            self.outcome.set_result(Returned(_as_json(value)))
+        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is told to the model, exits included
+            self.outcome.set_result(error)
+
+    async def _await(self, value: Awaitable[object]) -> object:
+        self._task = (asyncio.get_running_loop(), cast("asyncio.Task[object]", asyncio.current_task()))
+        return await value
+
+
+class ToolStream(Stream[T, R]):
+    """A stream that answers the calls of tools, each in a thread beside it.
+
+    Leaving it, early or not, waits until no call runs any more: an async one is cancelled, another one is waited for
+    until it ends or its time is over. Nothing is published for it.
+    """
+
+    def __init__(
+        self,
+        call: ToolStreamCall[T, R],
+        connect: Callable[[], TransportResponse],
+        publish: Callable[[Publish], ChannelPublishResult],
+    ) -> None:
+        super().__init__(call, connect)
+        self._calls = Calls[T](call)
+        self._publish = publish
+        self._left = False
+        self._running: list[tuple[str, Thread, threading.Thread]] = []
+
+    def _flow(self) -> Generator[T, None, None]:
+        try:
+            with closing(super()._flow()) as events:
+                for event in events:
+                    self._settle(self._calls.ended(event))
+                    pending = self._calls.asked(event)
+                    told = self._calls.told(event, pending)
+                    if pending is not None:
+                        self._begin(pending)
+                    yield from told
+        finally:
+            self._leave()
+
+    def _begin(self, pending: Pending) -> None:
+        thread = Thread(pending)
+        attendant = _start(lambda: self._attend(pending, thread), f"answer of {pending.tool.name}")
+        self._running.append((pending.channel, thread, attendant))
+
+    def _attend(self, pending: Pending, thread: Thread) -> None:
+        try:
+            outcome = thread.outcome.result(pending.timeout)
+        except TimeoutError:
+            thread.cancel()
+            outcome = pending.late()
+        if self._left:
+            return
+        try:
+            self._publish(pending.answer(outcome))
+        except Exception as error:  # noqa: BLE001 - no failure of a call ends the stream
+            outcome = error
+        self._calls.report(pending, outcome)
+
+    def _settle(self, channel: str | None) -> None:
+        """Wait for the news of a call whose end the server has told of."""
+        for each in [each for each in self._running if each[0] == channel]:
+            each[2].join(GRACE)
+            self._running.remove(each)
+
+    def _leave(self) -> None:
+        self._left = True
+        for _, thread, _ in self._running:
+            thread.cancel()
+        for _, _, attendant in self._running:
+            attendant.join()
+
+
+class AsyncToolStream(AsyncStream[T, R]):
+    """A stream that answers the calls of tools beside it: async ones in tasks, others in threads.
+
+    Leaving it, early or not, waits until no call runs any more: an async one is cancelled, another one is waited for
+    until it ends or its time is over. Nothing is published for it.
+    """
+
+    def __init__(
+        self,
+        call: ToolStreamCall[T, R],
+        connect: Callable[[], Awaitable[AsyncTransportResponse]],
+        publish: Callable[[Publish], Awaitable[ChannelPublishResult]],
+    ) -> None:
+        super().__init__(call, connect)
+        self._calls = Calls[T](call)
+        self._publish = publish
+        self._running: list[tuple[str, asyncio.Task[None]]] = []
+
+    async def _flow(self) -> AsyncGenerator[T, None]:
+        try:
+            async with aclosing(super()._flow()) as events:
+                async for event in events:
+                    await self._settle(self._calls.ended(event))
+                    pending = self._calls.asked(event)
+                    told = self._calls.told(event, pending)
+                    if pending is not None:
+                        self._running.append((pending.channel, asyncio.create_task(self._attend(pending))))
+                    for each in told:
+                        yield each
+        finally:
+            await self._leave()
+
+    async def _attend(self, pending: Pending) -> None:
+        outcome = await (_awaited(pending) if pending.tool.is_async else _threaded(pending))
+        try:
+            await self._publish(pending.answer(outcome))
+        except Exception as error:  # noqa: BLE001 - no failure of a call ends the stream
+            outcome = error
+        self._calls.report(pending, outcome)
+
+    async def _settle(self, channel: str | None) -> None:
+        """Wait for the news of a call whose end the server has told of."""
+        for each in [each for each in self._running if each[0] == channel]:
+            await asyncio.wait([each[1]], timeout=GRACE)
+            self._running.remove(each)
+
+    async def _leave(self) -> None:
+        for _, task in self._running:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._running), return_exceptions=True)
+
+
+async def _awaited(pending: Pending) -> Outcome:
+    limit = asyncio.timeout(pending.timeout)
+    try:
+        async with limit:
+            value = await cast("Awaitable[object]", pending.tool.call(pending.arguments))
+        return Returned(_as_json(value))
+    except asyncio.CancelledError as error:
+        if cast("asyncio.Task[None]", asyncio.current_task()).cancelling():
+            raise
+        return error  # the tool's own
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is told to the model
+        return pending.late() if limit.expired() else error
+
+
+async def _threaded(pending: Pending) -> Outcome:
+    outcome = asyncio.wrap_future(Thread(pending).outcome)
+    over = None if pending.timeout is None else asyncio.get_running_loop().time() + pending.timeout
+    try:
+        await asyncio.wait([outcome], timeout=pending.timeout)
+    except asyncio.CancelledError:
+        # A thread cannot be stopped; whoever leaves is told so by waiting for it.
+        await asyncio.wait([outcome], timeout=None if over is None else over - asyncio.get_running_loop().time())
+        raise
+    return outcome.result() if outcome.done() else pending.late()
+
+
+def _start(work: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that sees the caller's context variables."""
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _as_json(value: object) -> object:
+    """Return a value as JSON holds it: a Struct as a mapping, a date as text.
+
+    Raises:
+        TypeError: JSON has nothing for it.
+    """
+    return cast("object", msgspec.json.decode(msgspec.json.encode(value)))
