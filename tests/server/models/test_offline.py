@@ -5,7 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from turnwise.server.models.base import Delta, Finish, ModelConfig, Prompt, PromptMessage, TextDelta
+from turnwise.server.models.base import (
+    Delta,
+    Finish,
+    FunctionCall,
+    FunctionSpec,
+    ModelConfig,
+    Prompt,
+    PromptMessage,
+    TextDelta,
+)
 from turnwise.server.models.offline import OfflineModel
 from turnwise.types.message import MessageType
 
@@ -138,3 +147,14 @@ async def test_without_any_message_it_introduces_itself() -> None:
 def test_it_is_called_offline() -> None:
     assert OfflineModel().name == "offline"
     assert OfflineModel(context_window=5).context_window == 5
+
+
+async def test_functions_are_called_only_where_it_must() -> None:
+    functions = [FunctionSpec(name=name, description="", parameters={"type": "object"}) for name in ("f", "g")]
+    messages = [PromptMessage("user", "When do you open?")]
+    free = await read(Prompt(system=BAKERY, messages=messages, functions=functions))
+    assert text_of(free) == "We open at 9 a.m. on weekdays."
+    call, finish = await read(Prompt(system=BAKERY, messages=messages, functions=functions, force="g"))
+    assert call == FunctionCall(id="call00000", name="g", arguments="{}")
+    assert isinstance(finish, Finish)
+    assert finish.reason == "calls"

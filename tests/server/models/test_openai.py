@@ -17,11 +17,15 @@ from tests.server.models.upstream import (
     Cut,
     FakeUpstream,
     Script,
+    Step,
     Wait,
+    calling,
+    calls,
     chunk,
     document,
     event,
     failure,
+    piece,
     reply,
     usage,
 )
@@ -29,6 +33,8 @@ from tests.server.models.upstream import (
 from turnwise.server.models.base import (
     Delta,
     Finish,
+    FunctionCall,
+    FunctionSpec,
     ModelConfig,
     ModelError,
     Prompt,
@@ -176,6 +182,51 @@ async def test_a_plain_json_answer_is_read_as_one_reply() -> None:
     async with model_of(document(json.dumps(body, indent=2).encode())) as (model, _):
         deltas = await read(model)
     assert deltas == [ReasoningDelta("hm"), TextDelta("At 9."), Finish(reason="stop", input_tokens=1, output_tokens=2)]
+
+
+# Functions
+
+OFFERING = replace(PROMPT, functions=[FunctionSpec(name="hours", description="", parameters={"type": "object"})])
+
+
+async def test_calls_arrive_whole_before_the_finish() -> None:
+    async with model_of(calling(("hours", '{"day": "Monday"}'), ("hours", "{}"), text="One moment.")) as (model, _):
+        deltas = await read(model, OFFERING)
+    assert deltas == [
+        TextDelta("One moment."),
+        FunctionCall(id="call_1", name="hours", arguments='{"day": "Monday"}'),
+        FunctionCall(id="call_2", name="hours", arguments="{}"),
+        Finish(reason="calls", input_tokens=7, output_tokens=3),
+    ]
+
+
+async def test_text_before_calls_is_not_held_back() -> None:
+    steps: list[Step] = [
+        chunk("One moment."),
+        Wait(0.1),
+        calls(piece("{}", name="hours", id="a")),
+        chunk(finish="stop"),
+        DONE,
+    ]
+    async with model_of(Script(steps)) as (model, _), aclosing(model.stream(OFFERING)) as batches:
+        assert await anext(batches) == [TextDelta("One moment.")]
+
+
+async def test_a_reply_that_broke_off_within_a_call_is_asked_for_again() -> None:
+    half = Script([calls(piece('{"day', name="hours", id="a")), Wait(0.02), Cut()])
+    async with model_of(half, calling(("hours", "{}"))) as (model, upstream):
+        deltas = await read(model, OFFERING)
+    assert deltas[0] == FunctionCall(id="call_1", name="hours", arguments="{}")
+    assert len(upstream.completions) == 2
+
+
+async def test_a_server_that_takes_no_tool_choice_is_offered_the_one_function_alone() -> None:
+    refusal = failure(400, "tool_choice does not support being set to an object in thinking mode")
+    prompt = replace(OFFERING, force="hours")
+    async with model_of(refusal, calling(("hours", "{}")), calling(("hours", "{}"))) as (model, upstream):
+        await read(model, prompt)
+        await read(model, prompt)
+    assert ["tool_choice" in request.json() for request in upstream.completions] == [True, False, False]
 
 
 # Failures, each told apart

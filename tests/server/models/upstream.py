@@ -98,6 +98,33 @@ def chunk(
     return event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
 
 
+def piece(
+    arguments: str | None = None, *, name: str | None = None, id: str | None = None, index: int | None = 0
+) -> dict[str, object]:
+    """Return an element of `tool_calls`: a call, or a piece of one; what is `None` is left out."""
+    function = {key: value for key, value in {"name": name, "arguments": arguments}.items() if value is not None}
+    told = {"index": index, "id": id, "type": "function" if id else None, "function": function}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def calls(*pieces: Mapping[str, object], text: str | None = None, finish: str | None = None) -> bytes:
+    """Return the event of a chunk that brings pieces of calls."""
+    choice = {"index": 0, "delta": {"content": text, "tool_calls": list(pieces)}, "finish_reason": finish}
+    return event({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
+
+
+def calling(*called: tuple[str, str], text: str = "", finish: str = "tool_calls", first: int = 1) -> Script:
+    """Return a reply that calls functions by (name, arguments), each in fragments, as OpenAI streams them.
+
+    Their ids are `call_1`, `call_2` and so on, from `first`.
+    """
+    steps: list[Step] = [chunk(text)] if text else []
+    for index, (name, arguments) in enumerate(called):
+        steps.append(calls(piece("", name=name, id=f"call_{first + index}", index=index)))
+        steps += [calls(piece(arguments[at : at + 5], index=index)) for at in range(0, len(arguments), 5)]
+    return Script([*steps, chunk(finish=finish), usage(7, 3), DONE])
+
+
 def usage(input_tokens: int, output_tokens: int) -> bytes:
     """Return the event that tells usage."""
     counts = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}

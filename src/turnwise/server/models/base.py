@@ -30,6 +30,7 @@ __all__ = [
     "ReasoningDelta",
     "ResolvedModel",
     "TextDelta",
+    "call_id",
 ]
 
 FinishReason = Literal["stop", "length", "calls"]
@@ -54,6 +55,11 @@ class FunctionCall(msgspec.Struct, frozen=True, gc=False):
     name: str
     arguments: str
     """As the model wrote them: JSON of an object if the model did as it was told."""
+
+
+def call_id(number: int) -> str:
+    """Return an id for a call that has none: nine letters and digits, as the strictest servers want them."""
+    return f"call{number:05d}"
 
 
 class FunctionAnswer(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,8 @@
 """The model for when there is none: it quotes what it was told.
 
 It answers with the sentences of the backstory and the conversation that speak about the user's message (BM25), the
-same ones every time. Where none do, it says so, what it is, and how to connect a model.
+same ones every time. Where none do, it says so, what it is, and how to connect a model. Functions it calls only where
+it must, without arguments.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from turnwise.server.models.base import Delta, Finish, FinishReason, Prompt, TextDelta
+from turnwise.server.models.base import Delta, Finish, FinishReason, FunctionCall, Prompt, TextDelta, call_id
 from turnwise.server.models.tokens import estimate_tokens
 from turnwise.server.retrieval.base import Passage, Retriever
 from turnwise.server.retrieval.bm25 import Bm25Retriever
@@ -71,10 +72,14 @@ class OfflineModel:
 
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Sequence[Delta], None]:
         """Answer word by word: one batch with no delay, else one a word. A word counts as a token."""
+        asked = sum(map(estimate_tokens, (prompt.system, *(message.text for message in prompt.messages))))
+        if prompt.force is not None:
+            call = FunctionCall(id=call_id(0), name=prompt.force, arguments="{}")
+            yield [call, Finish(reason="calls", input_tokens=asked, output_tokens=1)]
+            return
         words = re.findall(r"\s*\S+", await self.answer(prompt))
         most = prompt.config.max_tokens
         kept = words[:most]
-        asked = sum(map(estimate_tokens, (prompt.system, *(message.text for message in prompt.messages))))
         reason: FinishReason = "length" if len(kept) < len(words) else "stop"
         finish = Finish(reason=reason, input_tokens=asked, output_tokens=len(kept))
         if self._delay <= 0:

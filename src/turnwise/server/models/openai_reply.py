@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from turnwise.server.models.base import Delta, Finish, FinishReason, Prompt, ReasoningDelta, TextDelta
+from turnwise.server.models.base import Delta, Finish, FinishReason, FunctionCall, Prompt, ReasoningDelta, TextDelta
+from turnwise.server.models.openai_calls import CallPiece, CallReader, wire_names
 from turnwise.server.models.openai_errors import Endpoint, UpstreamError, error_detail, status_error
 from turnwise.server.models.openai_request import estimate_prompt
 from turnwise.server.models.sse import MAX_EVENT_BYTES, EventBuffer, EventTooLong
@@ -33,6 +34,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    tool_calls: list[CallPiece] | None = None
 
 
 class Choice(msgspec.Struct):
@@ -77,6 +79,7 @@ class ReplyReader:
         self._reason: str | None = None
         self._usage: TokenUsage | None = None
         self._output: list[str] = []
+        self._calls = CallReader()
         self.done = False
         """Whether the server said that nothing follows."""
         self._failure: UpstreamError | None = None
@@ -122,7 +125,7 @@ class ReplyReader:
             deltas = self._read(lines)
         if self._failure is None:
             try:
-                deltas.append(self._finish())
+                deltas += self._end()
             except UpstreamError as failure:
                 if not deltas:
                     raise
@@ -181,6 +184,8 @@ class ReplyReader:
             if text := piece.content:
                 self._output.append(text)
                 deltas.append(TextDelta(text))
+            if piece.tool_calls:
+                self._calls.take(piece.tool_calls)
         if choice.finish_reason is not None:
             self._reason = choice.finish_reason
 
@@ -201,16 +206,27 @@ class ReplyReader:
         except msgspec.DecodeError as error:
             raise self._endpoint.malformed(str(error), excerpt=line[:200].decode(errors="replace")) from None
 
-    def _finish(self) -> Finish:
+    def _end(self) -> list[Delta]:
+        """Return the calls and the finish. A reply that its length cut makes no calls: the last one is cut too."""
         reason = FINISH_REASONS.get(self._reason or "")
+        calls: list[FunctionCall] = []
+        if self._calls and self._reason is not None and reason != "length" and self._reason != "content_filter":
+            calls = self._calls.calls({wire: name for name, wire in _names(self._prompt).items()})
+            reason = "calls"
         if reason is None:
             raise self._incomplete()
+        if any(not call.name for call in calls):
+            raise self._endpoint.malformed("a tool call without a name")
+        return [*calls, self._finish(reason, calls)]
+
+    def _finish(self, reason: FinishReason, calls: Sequence[FunctionCall]) -> Finish:
         usage = self._usage or TokenUsage()
         known_input, known_output = usage.prompt_tokens, usage.completion_tokens
+        output = "".join([*self._output, *(f"{call.name}{call.arguments}" for call in calls)])
         return Finish(
             reason=reason,
             input_tokens=estimate_prompt(self._prompt) if known_input is None else known_input,
-            output_tokens=estimate_tokens("".join(self._output)) if known_output is None else known_output,
+            output_tokens=estimate_tokens(output) if known_output is None else known_output,
         )
 
     def _incomplete(self) -> Exception:
@@ -224,3 +240,7 @@ class ReplyReader:
                 return self._endpoint.malformed("no completion in it", excerpt=excerpt)
             case None:
                 return self._endpoint.unfinished()
+
+
+def _names(prompt: Prompt) -> Mapping[str, str]:
+    return wire_names(function.name for function in prompt.functions)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MESSAGE_TOKENS", "estimate_tokens"]
+from collections.abc import Sequence
+
+import msgspec
+
+from turnwise.server.models.base import FunctionSpec
+
+__all__ = ["MESSAGE_TOKENS", "estimate_functions", "estimate_tokens"]
 
 MESSAGE_TOKENS = 4
 """What a message costs beside its text: its role, and the marks around it."""
@@ -18,3 +24,12 @@ def estimate_tokens(text: str) -> int:
         return (len(text) + 3) // 4
     characters = len(text)
     return (3 * len(text.encode("utf-8", "surrogatepass")) - characters + 7) // 8
+
+
+def estimate_functions(functions: Sequence[FunctionSpec]) -> int:
+    """Return about how many tokens it takes to offer `functions` to a model."""
+    texts = (
+        f"{function.name}{function.description}{msgspec.json.encode(function.parameters).decode()}"
+        for function in functions
+    )
+    return sum(estimate_tokens(text) + MESSAGE_TOKENS for text in texts)

@@ -71,6 +71,7 @@ def read_arguments(name: str, schema: Mapping[str, object], text: str) -> dict[s
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, dict):
         return ArgumentsError(_refused(name, "a JSON object of arguments by their names was expected"))
+    arguments = cast("dict[str, object]", arguments)
     try:
         problems = sorted(_problems(validator_of(schema), arguments))
     except (SchemaError, RecursionError):
@@ -78,7 +79,7 @@ def read_arguments(name: str, schema: Mapping[str, object], text: str) -> dict[s
     if problems:
         shown = "; ".join(problems[:MOST_PROBLEMS])
         return ArgumentsError(_refused(name, shown + (" ..." if len(problems) > MOST_PROBLEMS else "")))
-    return cast("dict[str, object]", arguments)
+    return arguments
 
 
 def validator_of(schema: Mapping[str, object]) -> Validator:
