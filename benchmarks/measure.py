@@ -73,7 +73,7 @@ def beside(samples: Samples, other: str, *, row: str, unit: str, bound: Bound | 
     )
 
 
-def beside_node(samples: Samples, reason: str | None, *, row: str, unit: str, bound: Bound) -> Line:
+def beside_node(samples: Samples, reason: str | None, *, row: str, unit: str, bound: Bound | None) -> Line:
     """Likewise for the Node client, which may be missing for a reason."""
     if reason is not None:
         return Skipped(f"{row} / Node client", reason)

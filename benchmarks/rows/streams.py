@@ -9,7 +9,7 @@ import asyncio
 import time
 from contextlib import ExitStack
 
-from benchmarks.measure import alternate, beside_node
+from benchmarks.measure import Samples, alternate, beside_node
 from benchmarks.node import NodeClient, missing_node
 from benchmarks.options import Options
 from benchmarks.processes import BenchmarkServer
@@ -19,7 +19,7 @@ from turnwise import AsyncConversationClient
 ROW = "200 streams of 200 tokens at a time"
 TOGETHER = 200
 BATCHES = 4
-CONVERSATION = "tokens-208"
+LINES = 208
 """200 tokens, and the eight other events of a completion."""
 
 
@@ -30,18 +30,25 @@ def measure(options: Options) -> list[Line]:
         runner = opened.enter_context(asyncio.Runner())
         client = AsyncConversationClient(secret="benchmark", base_url=mock.url)
         opened.callback(lambda: runner.run(client.aclose()))
-        contenders = {"ours": lambda: runner.run(_ours(client))}
-        if without_node is None:
-            node = opened.enter_context(NodeClient(mock.url))
-            contenders["Node client"] = lambda: node.read(CONVERSATION, together=TOGETHER, batches=BATCHES)
-        samples = alternate(contenders, rounds=options.rounds)
-    return [beside_node(samples, without_node, row=ROW, unit="lines/s", bound=AtLeast(1.5))]
+        node = opened.enter_context(NodeClient(mock.url)) if without_node is None else None
+
+        def read(conversation: str) -> Samples:
+            contenders = {"ours": lambda: runner.run(_ours(client, conversation))}
+            if node is not None:
+                contenders["Node client"] = lambda: node.read(conversation, together=TOGETHER, batches=BATCHES)
+            return alternate(contenders, rounds=options.rounds)
+
+        batches, single = read(f"batches-{LINES}"), read(f"single-{LINES}")
+    return [
+        beside_node(batches, without_node, row=ROW, unit="lines/s", bound=AtLeast(1.5)),
+        beside_node(single, without_node, row="the same, an HTTP chunk for each line", unit="lines/s", bound=None),
+    ]
 
 
-async def _ours(client: AsyncConversationClient) -> float:
+async def _ours(client: AsyncConversationClient, conversation: str) -> float:
     async def read() -> int:
         lines = 0
-        async with client.complete_stream(CONVERSATION, text="Hello") as stream:
+        async with client.complete_stream(conversation, text="Hello") as stream:
             async for _ in stream:
                 lines += 1
         return lines
@@ -49,5 +56,5 @@ async def _ours(client: AsyncConversationClient) -> float:
     begin = time.perf_counter()
     lines = sum([sum(await asyncio.gather(*(read() for _ in range(TOGETHER)))) for _ in range(BATCHES)])
     taken = time.perf_counter() - begin
-    assert lines == BATCHES * TOGETHER * 208
+    assert lines == BATCHES * TOGETHER * LINES
     return lines / taken

@@ -1,8 +1,8 @@
 """A mock of the conversation API that answers as fast as Python can, so that what is measured is the client.
 
-The conversation's id says what a stream holds: `tokens-200` streams 200 tokens, one HTTP chunk a line and ten lines a
-write, as a model's answer comes; `lines-20000` streams 20,000 of them in chunks of 16 KiB, as a list or a long answer
-that is read late comes.
+The conversation's id says what a stream holds and how it is cut. `batches-200`: 200 lines, ten in every HTTP chunk and
+every write (our server puts 14 to 20 into one where a model is as fast as it can be). `single-200`: a chunk for each
+line, ten of them in a write. `lines-20000`: chunks of 16 KiB, as a list comes, or what is read late.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def stream(conversation_id: str) -> list[bytes]:
     """Return what is written for one completion, write by write."""
     kind, _, count = conversation_id.partition("-")
     lines = [line({"type": kind, "data": data}) for kind, data in events(int(count))]
-    if kind == "tokens":
-        writes = [b"".join(map(chunk, lines[i : i + 10])) for i in range(0, len(lines), 10)]
+    batches = [lines[i : i + 10] for i in range(0, len(lines), 10)]
+    if kind == "batches":
+        writes = [chunk(b"".join(batch)) for batch in batches]
+    elif kind == "single":
+        writes = [b"".join(map(chunk, batch)) for batch in batches]
     else:
         whole = b"".join(lines)
         writes = [chunk(whole[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
