@@ -48,11 +48,14 @@ if TYPE_CHECKING:
     )
     from turnwise._pagination import AsyncPage, Page
     from turnwise._raw import RawResponse
+    from turnwise._resume import AsyncResumableStream, ResumableStream
     from turnwise._streaming import AsyncStream, Stream
+    from turnwise.resources.channel import AsyncChannelClient, ChannelClient
     from turnwise.resources.conversation import AsyncConversationClient, ConversationClient
     from turnwise.resources.message import AsyncMessageClient, MessageClient
     from turnwise.resources.session import AsyncSessionClient, SessionClient
     from turnwise.types._base import OMIT, Milliseconds, Omit, ResponseInfo
+    from turnwise.types.channel import ChannelPublishResult
     from turnwise.types.conversation import (
         AttachmentReference,
         CompleteEnd,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
         Conversation,
         ConversationCreateResult,
         ConversationId,
+        DispatchResult,
         ReceiveResult,
         SendResult,
         StatelessCompleteResult,
@@ -68,6 +72,9 @@ if TYPE_CHECKING:
     from turnwise.types.event import (
         AbortEvent,
         AnyEvent,
+        AttemptEvent,
+        ChannelEvent,
+        ChannelMessageEvent,
         CompleteBeginEvent,
         CompleteEndEvent,
         CompleteEvent,
@@ -104,6 +111,7 @@ if TYPE_CHECKING:
     )
     from turnwise.types.model import Model
     from turnwise.types.session import Session
+    from turnwise.types.turn import Turn, TurnId
     from turnwise.types.usage import ConversationUsage, ModelUsage, Usage
 
 __version__ = "0.1.0"
@@ -121,17 +129,21 @@ _HOMES = {
     ),
     "turnwise._pagination": "AsyncPage Page",
     "turnwise._raw": "RawResponse",
+    "turnwise._resume": "AsyncResumableStream ResumableStream",
     "turnwise._streaming": "AsyncStream Stream",
+    "turnwise.resources.channel": "AsyncChannelClient ChannelClient",
     "turnwise.resources.conversation": "AsyncConversationClient ConversationClient",
     "turnwise.resources.message": "AsyncMessageClient MessageClient",
     "turnwise.resources.session": "AsyncSessionClient SessionClient",
     "turnwise.types._base": "Milliseconds OMIT Omit ResponseInfo",
+    "turnwise.types.channel": "ChannelPublishResult",
     "turnwise.types.conversation": (
         "AttachmentReference CompleteEnd CompleteResult ContactInput Conversation ConversationCreateResult "
-        "ConversationId ReceiveResult SendResult StatelessCompleteResult"
+        "ConversationId DispatchResult ReceiveResult SendResult StatelessCompleteResult"
     ),
     "turnwise.types.event": (
-        "AbortEvent AnyEvent CompleteBeginEvent CompleteEndEvent CompleteEvent ConversationItemEvent "
+        "AbortEvent AnyEvent AttemptEvent ChannelEvent ChannelMessageEvent "
+        "CompleteBeginEvent CompleteEndEvent CompleteEvent ConversationItemEvent "
         "ErrorEvent ItemEvent MessageEvent MessageItemEvent NopEvent PingEvent ReasoningTokenEvent "
         "ReceiveEvent ReceiveResultEvent ResultEvent SendEvent SendResultEvent StatelessCompleteEvent "
         "TokenEvent UnknownEvent UsageEvent WaitForChannelMessageBeginEvent WaitForChannelMessageEndEvent"
@@ -143,6 +155,7 @@ _HOMES = {
     ),
     "turnwise.types.model": "Model",
     "turnwise.types.session": "Session",
+    "turnwise.types.turn": "Turn TurnId",
     "turnwise.types.usage": "ConversationUsage ModelUsage Usage",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -153,17 +166,24 @@ __all__ = [
     "Ability",
     "AbortEvent",
     "AnyEvent",
+    "AsyncChannelClient",
     "AsyncConversationClient",
     "AsyncMessageClient",
     "AsyncPage",
+    "AsyncResumableStream",
     "AsyncSessionClient",
     "AsyncStream",
     "AsyncTurnwise",
     "AttachmentReference",
+    "AttemptEvent",
     "AuthenticationError",
     "BadGatewayError",
     "BadRequestError",
     "CallOptions",
+    "ChannelClient",
+    "ChannelEvent",
+    "ChannelMessageEvent",
+    "ChannelPublishResult",
     "CompleteBeginEvent",
     "CompleteEnd",
     "CompleteEndEvent",
@@ -185,6 +205,7 @@ __all__ = [
     "Dataset",
     "DatasetRecord",
     "DecodeError",
+    "DispatchResult",
     "Entity",
     "EntityReplacement",
     "ErrorEvent",
@@ -225,6 +246,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseInfo",
     "ResultEvent",
+    "ResumableStream",
     "SendEvent",
     "SendResult",
     "SendResultEvent",
@@ -244,6 +266,8 @@ __all__ = [
     "Timeout",
     "TokenEvent",
     "TotalTimeout",
+    "Turn",
+    "TurnId",
     "Turnwise",
     "TurnwiseError",
     "UnknownEvent",

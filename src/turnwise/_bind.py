@@ -126,8 +126,8 @@ _VERBS: dict[type[Exchange], str] = {
     StreamablePages: "pages",
     StreamCall: "stream",
     DispatchCall: "run",
-    ResumableCall: "run_to_end",
-    ToolCall: "run_to_end",
+    ResumableCall: "run_resumably",
+    ToolCall: "run_with_tools",
     DispatchStreamCall: "stream_resumably",
     ToolStreamCall: "stream_with_tools",
 }
