@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.services.calling import check_calls
 
-from turnwise.server.models.base import ModelConfig, Prompt, PromptMessage
+from turnwise.server.models.base import (
+    FunctionAnswer,
+    FunctionCall,
+    FunctionSpec,
+    ModelConfig,
+    Prompt,
+    PromptMessage,
+)
 from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_tokens
+from turnwise.server.services.activity import activity_message
 from turnwise.server.services.history import build_prompt
-from turnwise.types.message import Message, MessageInput, MessageType
+from turnwise.types.message import Message, MessageInput, MessageType, TextMessage
 
 
 def built(*messages: tuple[MessageType, str], most: int | None = None, window: int = 100_000) -> list[str]:
@@ -50,7 +61,7 @@ def test_stored_messages_are_read_like_given_ones() -> None:
     assert prompt.messages == [PromptMessage("user", "a")]
 
 
-def test_reasoning_and_activities_are_left_out_and_count_for_nothing() -> None:
+def test_reasoning_and_unreadable_activities_are_left_out_and_count_for_nothing() -> None:
     messages: list[tuple[MessageType, str]] = [
         ("user", "a"),
         ("reasoning", "x" * 1_000_000),
@@ -119,3 +130,132 @@ def test_the_newest_that_fits_is_sent_unaltered(
     assert len(fitting) <= (most or len(sendable))
     cost = sum(estimate_tokens(message.text) + MESSAGE_TOKENS for message in fitting)
     assert cost + estimate_tokens(backstory) <= window
+
+
+# Function calls
+
+
+def said(type: MessageType, text: str) -> MessageInput:
+    return MessageInput(type=type, text=text)
+
+
+def requested(name: str, number: int = 0) -> MessageInput:
+    return recorded(activity_message("request", name, {"n": number}))
+
+
+def responded(name: str, number: int = 0, result: object = "done") -> MessageInput:
+    return recorded(activity_message("response", name, {"n": number}, result))
+
+
+def recorded(message: TextMessage) -> MessageInput:
+    return MessageInput(type="activity", text=message.text, meta=message.meta)
+
+
+def prompted(
+    *history: MessageInput, most: int | None = None, window: int = 100_000, functions: Sequence[FunctionSpec] = ()
+) -> Prompt:
+    config = ModelConfig(interaction_max_messages=most)
+    return build_prompt(None, None, history, config=config, context_window=window, functions=functions)
+
+
+def sketch(prompt: Prompt) -> list[str]:
+    """Return texts, calls as `f?` and answers as `f!`."""
+    lines: list[str] = []
+    for message in prompt.messages:
+        match message.activity:
+            case None:
+                lines.append(message.text)
+            case FunctionCall(_, name, _):
+                lines.append(f"{name}?")
+            case FunctionAnswer(_, name, _):
+                lines.append(f"{name}!")
+    return lines
+
+
+LONG = "x" * 4000  # 1,000 tokens
+
+
+def test_functions_and_what_must_be_called_are_handed_on() -> None:
+    functions = [FunctionSpec(name="f", description="", parameters={"type": "object"})]
+    prompt = build_prompt(None, None, [], config=ModelConfig(), context_window=1000, functions=functions, force="f")
+    assert (prompt.functions, prompt.force) == (functions, "f")
+
+
+def test_calls_count_as_no_messages() -> None:
+    history = said("user", "a"), said("bot", "b"), requested("f"), responded("f"), said("bot", "c")
+    assert sketch(prompted(*history, most=2)) == ["a", "b", "f?", "f!", "c"]
+
+
+def test_calls_before_the_last_question_are_left_out_where_the_messages_before_them_are() -> None:
+    history = said("user", "a"), requested("f"), responded("f"), said("bot", "b"), said("user", "c")
+    assert sketch(prompted(*history, most=2)) == ["b", "c"]
+    assert sketch(prompted(*history, most=3)) == ["a", "f?", "f!", "b", "c"]
+
+
+def test_the_calls_of_the_exchange_that_runs_are_sent_however_few_messages_are() -> None:
+    history = said("user", "old"), said("user", "a"), requested("f"), responded("f"), requested("g"), responded("g")
+    assert sketch(prompted(*history, most=1)) == ["a", "f?", "f!", "g?", "g!"]
+
+
+def test_where_the_window_ends_a_call_goes_with_its_answer() -> None:
+    history = (
+        said("user", "a"),
+        said("bot", "b"),
+        requested("f"),
+        requested("g"),
+        responded("g"),
+        responded("f", result=LONG),
+        said("bot", "c"),
+    )
+    assert sketch(prompted(*history, window=2000)) == ["a", "b", "f?", "g?", "f!", "g!", "c"]
+    assert sketch(prompted(*history, window=1200)) == ["a", "c"]
+
+
+def test_results_that_were_just_given_are_sent_whatever_the_window() -> None:
+    history = (
+        said("user", "a"),
+        requested("f"),
+        responded("f", result=LONG),
+        requested("g"),
+        responded("g", result=LONG),
+    )
+    assert sketch(prompted(*history, window=100)) == ["a", "g?", "g!"]
+
+
+def test_functions_take_room() -> None:
+    functions = [FunctionSpec(name="f", description=LONG, parameters={"type": "object"})]
+    history = said("user", "a"), said("bot", LONG), said("user", "c")
+    assert sketch(prompted(*history, window=2000)) == ["a", LONG, "c"]
+    assert sketch(prompted(*history, window=2000, functions=functions)) == ["c"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["user", "bot", "request", "response"]), st.sampled_from("fg"), st.integers(0, 200)),
+        max_size=30,
+    ),
+    st.none() | st.integers(1, 10),
+    st.integers(1, 600),
+)
+def test_whatever_is_left_out_every_call_that_is_sent_has_its_answer_right_after(
+    drawn: list[tuple[str, str, int]], most: int | None, window: int
+) -> None:
+    history: list[MessageInput] = []
+    for kind, name, length in drawn:
+        match kind:
+            case "request":
+                history.append(requested(name))
+            case "response":
+                history.append(responded(name, result="x" * length))
+            case "user":
+                history.append(said("user", "x" * length))
+            case _:
+                history.append(said("bot", "x" * length))
+    prompt = prompted(*history, most=most, window=window)
+    check_calls(prompt.messages)
+    everything = prompted(*history).messages
+    asked = [message for message in everything if message.type == "user"][-1:]
+    assert [message for message in prompt.messages if message.type == "user"][-1:] == asked
+    last = everything[-1:]
+    if last and last[0].activity is not None:
+        assert prompt.messages[-1:] == last

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, cast, get_args
+from collections.abc import Sequence
+from typing import Final
 
-from turnwise.server.models.base import FunctionSpec, ModelConfig, Prompt, PromptMessage
-from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_tokens
-from turnwise.types.message import Message, MessageInput, MessageType
+from turnwise.server.models.base import FunctionAnswer, FunctionSpec, ModelConfig, Prompt, PromptMessage
+from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_functions, estimate_tokens
+from turnwise.server.services.calls import Unit, units_of
+from turnwise.types.message import Message, MessageInput
 
 __all__ = ["build_prompt"]
 
-SENT: Final = frozenset(get_args(MessageType)) - {"reasoning", "activity"}
-"""What a model is shown. Reasoning is the model's own scratch paper, and activities have no text for it."""
 REPLY_SHARE: Final = 4
 """Without `max_tokens`, one in this many tokens of the context window is left to the reply."""
 
@@ -31,19 +30,23 @@ def build_prompt(
 
     The backstory, then the request's own, are system text and always sent; messages of type `backstory` stay in
     their place. Of the messages the newest are sent: at most `config.interaction_max_messages` of them, and as many
-    as fit beside the system text when room is left for the reply. No message is left out between two that are sent,
-    but for the user's last message, which is sent in any case. No text is altered or cut.
+    as fit beside the system text and the functions when room is left for the reply. No message is left out between two
+    that are sent, but for the user's last message, which is sent in any case. No text is altered or cut.
+
+    A reply that calls functions is sent with its answers or not at all (`services.calls` says how they are paired). It
+    does not count as a message, and as the end of the history it is sent in any case, or the model would call again.
     """
     system = "\n\n".join(text for text in (backstory, extension_backstory) if text)
-    messages = [
-        PromptMessage(cast("MessageType", message.type), message.text) for message in history if message.type in SENT
-    ]
+    units = units_of(history)
     room = context_window - _reply_room(config, context_window) - (estimate_tokens(system) + MESSAGE_TOKENS)
-    most = len(messages) if config.interaction_max_messages is None else config.interaction_max_messages
-    first = len(messages) - min(_newest_that_fit(messages, room), most)
-    asked = next((index for index in reversed(range(len(messages))) if messages[index].type == "user"), first)
-    kept = [messages[asked], *messages[first:]] if asked < first else messages[first:]
-    return Prompt(system=system, messages=kept, config=config, functions=functions, force=force)
+    asked = next((index for index in reversed(range(len(units))) if units[index][0].type == "user"), 0)
+    most = len(units) if config.interaction_max_messages is None else config.interaction_max_messages
+    first = _first_sent(units, asked, room - estimate_functions(functions), most)
+    kept = units[first:]
+    if asked < first and units[asked][0].type == "user":
+        kept = [units[asked], *kept]
+    messages = [message for unit in kept for message in unit]
+    return Prompt(system=system, messages=messages, config=config, functions=functions, force=force)
 
 
 def _reply_room(config: ModelConfig, context_window: int) -> int:
@@ -52,16 +55,27 @@ def _reply_room(config: ModelConfig, context_window: int) -> int:
     return min(wanted, context_window // 2)
 
 
-def _newest_that_fit(messages: Sequence[PromptMessage], room: int) -> int:
-    """Return how many of the newest messages have at most `room` tokens together."""
-    count = 0
-    for cost in _costs(reversed(messages)):
-        room -= cost
-        if room < 0:
+def _first_sent(units: Sequence[Unit], asked: int, room: int, most: int) -> int:
+    """Return the index of the first unit to send: `room` in tokens, `most` in messages."""
+    first = len(units)
+    for index in reversed(range(len(units))):
+        unit = units[index]
+        calls = unit[-1].activity is not None
+        room -= sum(map(_cost, unit))
+        if room < 0 and not (calls and first == len(units)):
             break
-        count += 1
-    return count
+        if most == 0 and (not calls or index < asked):
+            break
+        most -= not calls
+        first = index
+    return first
 
 
-def _costs(messages: Iterable[PromptMessage]) -> Iterable[int]:
-    return (estimate_tokens(message.text) + MESSAGE_TOKENS for message in messages)
+def _cost(message: PromptMessage) -> int:
+    match message.activity:
+        case None:
+            return estimate_tokens(message.text) + MESSAGE_TOKENS
+        case FunctionAnswer(_, _, result):
+            return estimate_tokens(result) + MESSAGE_TOKENS
+        case call:
+            return estimate_tokens(call.name + call.arguments) + MESSAGE_TOKENS
