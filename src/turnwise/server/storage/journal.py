@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.server.storage.base import Exchange, Once, Storage, TurnStart
 from turnwise.types.message import Message
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ChannelStore",
     "Flush",
     "Journal",
+    "JournaledStorage",
     "NewTurn",
     "Place",
     "Publication",
@@ -61,7 +62,7 @@ class NewTurn:
     channel_id: str | None
     kind: TurnKind
     request: bytes
-    """What is needed to run it again."""
+    """What is needed to run it again; forgotten when it ends."""
     now: int
 
 
@@ -80,8 +81,9 @@ class TurnRow:
     message_id: str | None
     """The user's message, once it is stored."""
     request: bytes
+    """Empty once it has ended."""
     steps: bytes | None
-    """How far it came, as the engine wrote it last."""
+    """How far it came, as the engine wrote it last; `None` once it has ended."""
     text: str
     """The unfinished text of `complete` and `receive`, as far as it was journaled."""
     tokens: int
@@ -89,6 +91,8 @@ class TurnRow:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    cancelled: bool = False
+    """Somebody asked it to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +143,18 @@ class ChannelStore(Protocol):
         ...
 
     async def reserve_numbers(self, account_id: str, channel_id: str, count: int) -> int:
-        """Set `count` numbers aside for a turn, above all that were given out; return the first."""
+        """Set `count` numbers aside for a turn, above all that were given out; return the first.
+
+        Numbers are forgotten 24 hours after a channel's last use, and then begin at 1 again.
+        """
         ...
 
     async def channel_seq(self, account_id: str, channel_id: str) -> int:
-        """Return the number of the channel's last message, 0 if there never was one."""
+        """Return the last number of the channel that was given out, reserved ones included, 0 if there was none."""
         ...
 
     async def stored_seqs(self, channels: Sequence[tuple[str, str]]) -> Sequence[int]:
-        """Return the number of the last stored message of each (account, channel), 0 for none; reserved ones are not."""
+        """Return the number of the last stored message of each (account, channel), 0 if there never was one."""
         ...
 
     async def channel_rows(
@@ -165,7 +172,7 @@ class Journal(ChannelStore, Protocol):
     """Turns and their leases."""
 
     async def register_process(self, process_id: str, *, lease_ms: int) -> None:
-        """Begin a process's lease."""
+        """Begin a process's lease. Turns that an earlier process of this id left behind can be adopted at once."""
         ...
 
     async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:
@@ -181,14 +188,16 @@ class Journal(ChannelStore, Protocol):
 
         A `complete` or `receive` is settled: its text so far becomes a bot message with `meta` `{"interrupted": true,
         "reason": "crash"}`, its state `interrupted`; it is not returned. A `dispatch` is returned, with the attempt
-        raised by one and owned by `process_id`.
+        raised by one and owned by `process_id`; one that ran stays `running` meanwhile, so that no other turn of its
+        conversation comes between. A process without a lease adopts nothing.
         """
         ...
 
     async def queue_turn(self, turn: NewTurn, *, once: Once | None = None) -> TurnRow | None:
         """Store a dispatched turn as `waiting`; return the turn that has this channel already, if there is one.
 
-        For a conversation that does not exist, or of another account, `NotFound` or `Forbidden`.
+        For a conversation that does not exist, or of another account, `NotFound` or `Forbidden`; `TurnLost` for a
+        process without a lease.
         """
         ...
 
@@ -197,14 +206,17 @@ class Journal(ChannelStore, Protocol):
     ) -> TurnStart:
         """Store a `complete` or `receive` as `running`, together with the user's message, and read the history.
 
-        Raises `Busy`, having stored nothing, where another turn of the conversation runs.
+        Raises `Busy`, having stored nothing, where another turn of the conversation runs; a `complete` or `receive`
+        whose process has no lease any more is settled first, as `claim_lapsed` does. `TurnLost` for a process without
+        a lease.
         """
         ...
 
     async def resume_turn(self, place: Place, message: Message | None, *, recent: int, now: int) -> TurnStart:
         """Let a queued or adopted dispatch of a conversation run: store the user's message unless it is stored.
 
-        Raises `Busy` where another turn of the conversation runs, and `TurnLost`.
+        Raises `Busy` where another turn of the conversation runs (see `start_turn`), `TurnLost`, and `NotFound` where
+        the conversation was deleted: then the turn is to be settled.
         """
         ...
 
@@ -216,10 +228,24 @@ class Journal(ChannelStore, Protocol):
         """Journal what running turns made, in one commit; return ids of turns that are lost, and to be cancelled."""
         ...
 
+    async def cancelled_turns(self, process_id: str) -> Sequence[str]:
+        """Return the ids of a process's unfinished turns that are to be cancelled; writes nothing."""
+        ...
+
     async def store_step(
-        self, place: Place, exchange: Exchange, *, steps: bytes, published: Publication | None = None
+        self,
+        place: Place,
+        exchange: Exchange,
+        *,
+        steps: bytes,
+        tokens: int = 0,
+        published: Publication | None = None,
     ) -> None:
-        """Store finished messages of a running turn, and how far it came, in one commit. Raises `TurnLost`."""
+        """Store finished messages of a running turn, and how far it came, in one commit.
+
+        `tokens` is how many it made so far; what was flushed counts without. Raises `TurnLost`, and `NotFound`, having
+        stored nothing, where the conversation was deleted: then the turn is to be settled.
+        """
         ...
 
     async def settle_turn(
@@ -230,12 +256,14 @@ class Journal(ChannelStore, Protocol):
         state: TurnState,
         reason: str | None,
         now: int,
+        tokens: int = 0,
         published: Publication | None = None,
         once: Once | None = None,
     ) -> None:
-        """End a turn: last messages, state, answer to its key, last events of its channel, all in one commit.
+        """End a turn, running or waiting: last messages, state, answer to its key, last events, all in one commit.
 
-        Raises `TurnLost`; `NotFound` where the conversation was deleted (the turn ends all the same).
+        Raises `TurnLost`; `AlreadyDone`, having changed nothing, where its key has an answer already; `NotFound` where
+        the conversation was deleted: the turn ends all the same, its last events are stored, its messages are not.
         """
         ...
 
@@ -250,6 +278,11 @@ class Journal(ChannelStore, Protocol):
     ) -> TurnRow | None:
         """Ask the unfinished turn of a conversation (the running one first) or of a channel to end; return it.
 
-        Its process hears of it at its next flush. A waiting turn whose process has no lease is settled as `aborted`.
+        Its process hears of it at its next flush, or from `cancelled_turns`. A waiting turn whose process has no lease
+        is settled as `aborted`.
         """
         ...
+
+
+class JournaledStorage(Storage, Journal, Protocol):
+    """Everything that is stored, over one database."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from turnwise.server.storage.base import Storage
+from turnwise.server.storage.journal import JournaledStorage
 from turnwise.server.storage.sqlite import SqliteStorage
 
 __all__ = ["storage_at"]
@@ -13,7 +13,7 @@ __all__ = ["storage_at"]
 _EXPECTED: Final = "Expected sqlite:////absolute/path.db or sqlite:///relative/path.db."
 
 
-def storage_at(url: str) -> Storage:
+def storage_at(url: str) -> JournaledStorage:
     """Return the storage that `url` names, not opened yet; `ValueError` for one that names none.
 
     `sqlite:////absolute/path.db` and `sqlite:///relative/path.db` are files; `~` stands for the home folder.

@@ -3,13 +3,17 @@
 Nothing imports this module on a normal start: a fresh SQLite database is made from `sql/sqlite_schema.sql`, which
 `python -m turnwise.server.storage.schema` writes from here, and Alembic upgrades older ones.
 
-Four ideas carry the cost of the hot paths:
+Six ideas carry the cost of the hot paths:
 
 - A conversation has an integer key besides its id, never used twice, and messages are clustered under
   (conversation, sequence): the last page of the longest conversation is as near as that of the shortest.
 - What changes with every message (`updated_at`, `last_sequence`) lies in a short row; long texts lie beside it.
 - Everything a list filters by is a term, in one inverted index that is clustered in the list's own order.
 - What was deleted leaves a row in `removed_*`: what is still to be purged, and where a cursor that names it stood.
+- A turn's row is written when it begins, at each step and when it ends; between those, what it made is appended to
+  `turn_events`, and the end takes it away. Partial indexes hold the few turns that have not ended.
+- A row of `channel_messages` holds what was published at once, one message or a hundred. Keys grow with time, so that
+  what is an hour old is found at the front.
 """
 
 from __future__ import annotations
@@ -17,7 +21,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -187,6 +203,91 @@ Table(
     Column("removed_at", BigInteger, nullable=False),
     Index("removed_messages_purge", "removed_at"),
     sqlite_with_rowid=False,
+)
+
+Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("lease_until", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+turns: Final = Table(
+    "turns",
+    metadata,
+    Column("id", Text, primary_key=True, comment="grows with time: purged from the front"),
+    Column("account", Text, nullable=False),
+    Column("conversation", Text),
+    Column("channel", Text),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("owner", Text, nullable=False, comment="the process that runs it; empty: nobody"),
+    Column("attempt", Integer, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("message", Text, comment="the user's, once it is stored"),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("steps", LargeBinary),
+    Column("request", LargeBinary, nullable=False, comment="empty once the turn has ended"),
+    sqlite_with_rowid=False,
+)
+_running: Final = text("state = 'running'")
+_unfinished: Final = text("ended_at IS NULL")
+_channelled: Final = text("channel IS NOT NULL")
+Index("turns_running", turns.c.conversation, unique=True, sqlite_where=_running, postgresql_where=_running)
+Index("turns_unfinished", turns.c.owner, sqlite_where=_unfinished, postgresql_where=_unfinished)
+Index("turns_conversation", turns.c.conversation, turns.c.created_at)
+Index(
+    "turns_channel",
+    turns.c.account,
+    turns.c.channel,
+    unique=True,
+    sqlite_where=_channelled,
+    postgresql_where=_channelled,
+)
+
+Table(
+    "turn_events",
+    metadata,
+    Column("turn", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True, comment="0: the number of tokens alone"),
+    Column("tokens", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+channels: Final = Table(
+    "channels",
+    metadata,
+    Column("key", _key, primary_key=True, autoincrement=True),
+    Column("account", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("given_seq", BigInteger, nullable=False, comment="the last number given out"),
+    Column("last_seq", BigInteger, nullable=False, comment="of the last message"),
+    Column("kept", BigInteger, nullable=False, comment="messages on disk"),
+    Column("used_at", BigInteger, nullable=False),
+    UniqueConstraint("account", "channel", name="channels_channel"),
+)
+_full: Final = text("kept > 10000")
+_empty: Final = text("kept = 0")
+Index("channels_full", channels.c.kept, sqlite_where=_full, postgresql_where=_full)
+Index("channels_empty", channels.c.used_at, sqlite_where=_empty, postgresql_where=_empty)
+
+Table(
+    "channel_messages",
+    metadata,
+    Column("key", _key, primary_key=True, autoincrement=True),
+    Column("channel", _key, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="of the last message in the row"),
+    Column("count", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("channel", "seq", name="channel_messages_seq"),
+    sqlite_autoincrement=True,
 )
 
 

@@ -1,17 +1,13 @@
 # ruff: noqa: D102 - the port, base.py, says what each method promises
-"""Storage in an SQLite file: one thread that commits in groups, and a few that read beside it."""
+"""Storage in an SQLite file."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol
 
-from turnwise.server.errors import BadRequest, Conflict, Unavailable
-from turnwise.server.ids import Clock
-from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import (
     Account,
     AlreadyDone,
@@ -25,78 +21,24 @@ from turnwise.server.storage.base import (
     UsedTokens,
     Vote,
 )
-from turnwise.server.storage.database import connect, create_file, prepare
-from turnwise.server.storage.jobs import accounts, conversations, idempotency, listing, upkeep
+from turnwise.server.storage.jobs import accounts, channels, conversations, idempotency, listing, turns, upkeep
 from turnwise.server.storage.jobs import messages as stored
-from turnwise.server.storage.readers import ReaderPool
-from turnwise.server.storage.writer import Connect, GroupWriter, Job
+from turnwise.server.storage.sqlite_journal import SqliteJournal
 from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
 from turnwise.types.usage import ConversationUsage
 
 __all__ = ["SqliteStorage"]
 
-T = TypeVar("T")
-
 PURGE_AT_ONCE: Final = 10
 """Rows a purge removes in one transaction: ten texts of a megabyte, overwritten, hold writers up for some 60 ms."""
 
-_TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+ROWS_AT_ONCE: Final = 500
+"""Rows of channels that a purge removes in one transaction; it counts their bytes too."""
 
 
-class SqliteStorage:
-    """The storage port over one SQLite file, which several processes may share."""
-
-    def __init__(
-        self, path: Path, *, clock: Clock = wall_clock, writer: Callable[[Connect], GroupWriter] = GroupWriter
-    ) -> None:
-        self._path = path
-        self._clock = clock
-        self.writer = writer(self._prepare)
-        self._readers = ReaderPool(lambda: connect(path, read_only=True))
-
-    def _prepare(self) -> sqlite3.Connection:
-        create_file(self._path)
-        connection = connect(self._path)
-        try:
-            prepare(connection, self._path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    async def open(self) -> None:
-        try:
-            await self.writer.start()
-        except (sqlite3.Error, OSError) as error:
-            raise Unavailable(
-                f"The database {self._path} cannot be opened: {error}. Check that it is an SQLite file and that this "
-                "user may write to it and its folder."
-            ) from error
-        self._readers.start()
-
-    async def close(self) -> None:
-        await self.writer.close()
-        await self._readers.close()
-
-    async def ready(self) -> bool:
-        try:
-            await self._read(lambda db: db.execute("SELECT 1 FROM alembic_version").fetchone())
-        except Unavailable:
-            return False
-        return True
-
-    async def _write(self, job: Job[T]) -> T:
-        try:
-            return await self.writer.run(job)
-        except (UnicodeError, OverflowError, sqlite3.Error) as error:
-            raise _refusal(error) from error
-
-    async def _read(self, job: Job[T]) -> T:
-        try:
-            return await self._readers.run(job)
-        except (UnicodeError, OverflowError, sqlite3.Error) as error:
-            raise _refusal(error) from error
+class SqliteStorage(SqliteJournal):
+    """The storage port, the journal's with it, over one SQLite file, which several processes may share."""
 
     # Accounts
 
@@ -270,27 +212,22 @@ class SqliteStorage:
 
     async def purge(self, *, now: int, limit: int = 1000) -> int:
         gone = 0
-        while gone < limit:
-            batch = min(PURGE_AT_ONCE, limit - gone)
-            removed = await self._write(partial(upkeep.purge, now=now, limit=batch))
-            gone += removed
-            if removed < batch:
-                break
+        for job, at_once in _PURGES:
+            while gone < limit:
+                batch = min(at_once, limit - gone)
+                removed = await self._write(partial(job, now=now, limit=batch))
+                gone += removed
+                if removed == 0:
+                    break
         return gone
 
 
-def _refusal(error: Exception) -> Exception:
-    """Return what to raise for an error of Python's or SQLite's."""
-    match error:
-        case UnicodeError():
-            return BadRequest(
-                "A text holds half of a surrogate pair (U+D800 to U+DFFF), which is no character. Send whole ones."
-            )
-        case OverflowError():
-            return BadRequest("A number is too large to be stored. Send one that fits into 64 bits.")
-        case sqlite3.IntegrityError() if error.sqlite_errorcode in _TAKEN:
-            return Conflict("What is to be stored has an id that exists already. Use a new id.")
-        case sqlite3.OperationalError():
-            return Unavailable(f"The database did not do what was asked: {error}. Try again.", retry_after=1)
-        case _:
-            return RuntimeError(f"the database refused what it was given: {error}")
+class _Purge(Protocol):
+    def __call__(self, db: sqlite3.Connection, *, now: int, limit: int) -> int: ...
+
+
+_PURGES: Final[Sequence[tuple[_Purge, int]]] = (
+    (upkeep.purge, PURGE_AT_ONCE),
+    (turns.purge_turns, PURGE_AT_ONCE),
+    (channels.purge_channels, ROWS_AT_ONCE),
+)

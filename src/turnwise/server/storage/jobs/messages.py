@@ -21,6 +21,7 @@ from turnwise.types.usage import ConversationUsage
 
 __all__ = [
     "add_messages",
+    "append",
     "begin_turn",
     "conversation_usage",
     "create_conversation",
@@ -28,6 +29,7 @@ __all__ = [
     "end_turn",
     "fetch_message",
     "list_messages",
+    "newest",
     "update_message",
     "vote_conversation",
     "vote_message",
@@ -54,25 +56,6 @@ def create_conversation(
     _insert(db, conversation.id, messages)
 
 
-def _insert(db: sqlite3.Connection, conversation_id: str, messages: Sequence[Message]) -> None:
-    """Insert the messages that the conversation was made room for."""
-    for after, message in zip(reversed(range(len(messages))), messages, strict=True):
-        run(
-            db,
-            SQL["add"],
-            after,
-            message.id,
-            message.type,
-            whole(message.created_at),
-            whole(message.updated_at),
-            message.name,
-            message.description,
-            packed_meta(message.meta),
-            message.text,
-            conversation_id,
-        )
-
-
 def add_messages(
     db: sqlite3.Connection,
     account_id: str,
@@ -85,7 +68,33 @@ def add_messages(
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
-    _append(db, account_id, conversation_id, messages, used=used, now=now)
+    append(db, account_id, conversation_id, messages, used=used, now=now)
+
+
+def append(
+    db: sqlite3.Connection,
+    account_id: str,
+    conversation_id: str,
+    messages: Sequence[Message],
+    *,
+    used: Sequence[UsedTokens],
+    now: int,
+) -> None:
+    """Append messages and usage to a conversation; `NotFound` and `Forbidden` come before anything is written."""
+    if messages:
+        moment = messages[-1].created_at
+        extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
+        _insert(db, conversation_id, messages)
+    if used or not messages:
+        key = owned(db, account_id, conversation_id, now)
+        for turn in used:
+            run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
+
+
+def newest(db: sqlite3.Connection, key: int, count: int) -> list[Message]:
+    """Return the last `count` messages of a conversation, oldest first."""
+    rows = run(db, SQL["list_desc"], key, _FIRST["desc"], count).fetchall()
+    return [to_message(row) for row in reversed(rows)]
 
 
 def begin_turn(
@@ -101,10 +110,9 @@ def begin_turn(
     if once is not None:
         remember_once(db, account_id, once, None if message is None else message.id)
     if message is not None:
-        _append(db, account_id, conversation_id, [message], used=(), now=now)
+        append(db, account_id, conversation_id, [message], used=(), now=now)
     key, conversation = fetch_conversation(db, account_id, conversation_id, now)
-    rows = run(db, SQL["list_desc"], key, _FIRST["desc"], recent).fetchall()
-    return TurnStart(conversation=conversation, history=[to_message(row) for row in reversed(rows)])
+    return TurnStart(conversation=conversation, history=newest(db, key, recent))
 
 
 def end_turn(
@@ -119,7 +127,7 @@ def end_turn(
 ) -> None:
     if once is not None:
         answer_once(db, account_id, once)
-    _append(db, account_id, conversation_id, messages, used=used, now=now)
+    append(db, account_id, conversation_id, messages, used=used, now=now)
 
 
 def fetch_message(db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
@@ -211,23 +219,23 @@ def conversation_usage(
     )
 
 
-def _append(
-    db: sqlite3.Connection,
-    account_id: str,
-    conversation_id: str,
-    messages: Sequence[Message],
-    *,
-    used: Sequence[UsedTokens],
-    now: int,
-) -> None:
-    if messages:
-        moment = messages[-1].created_at
-        extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
-        _insert(db, conversation_id, messages)
-    if used or not messages:
-        key = owned(db, account_id, conversation_id, now)
-        for turn in used:
-            run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
+def _insert(db: sqlite3.Connection, conversation_id: str, messages: Sequence[Message]) -> None:
+    """Insert the messages that the conversation was made room for."""
+    for after, message in zip(reversed(range(len(messages))), messages, strict=True):
+        run(
+            db,
+            SQL["add"],
+            after,
+            message.id,
+            message.type,
+            whole(message.created_at),
+            whole(message.updated_at),
+            message.name,
+            message.description,
+            packed_meta(message.meta),
+            message.text,
+            conversation_id,
+        )
 
 
 def _row(db: sqlite3.Connection, key: int, message_id: str) -> Row:

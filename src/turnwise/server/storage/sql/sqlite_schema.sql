@@ -8,6 +8,28 @@ CREATE TABLE accounts (
 	CONSTRAINT accounts_name UNIQUE (name)
 )
  WITHOUT ROWID;
+CREATE TABLE channel_messages (
+	"key" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	channel INTEGER NOT NULL,
+	seq BIGINT NOT NULL,
+	count INTEGER NOT NULL,
+	at BIGINT NOT NULL,
+	data BLOB NOT NULL,
+	CONSTRAINT channel_messages_seq UNIQUE (channel, seq)
+);
+CREATE TABLE channels (
+	"key" INTEGER NOT NULL,
+	account TEXT NOT NULL,
+	channel TEXT NOT NULL,
+	given_seq BIGINT NOT NULL,
+	last_seq BIGINT NOT NULL,
+	kept BIGINT NOT NULL,
+	used_at BIGINT NOT NULL,
+	PRIMARY KEY ("key"),
+	CONSTRAINT channels_channel UNIQUE (account, channel)
+);
+CREATE INDEX channels_empty ON channels (used_at) WHERE kept = 0;
+CREATE INDEX channels_full ON channels (kept) WHERE kept > 10000;
 CREATE TABLE conversation_terms (
 	account TEXT NOT NULL,
 	name TEXT NOT NULL,
@@ -72,6 +94,12 @@ CREATE TABLE messages (
 	CONSTRAINT messages_id UNIQUE (conversation, id)
 )
  WITHOUT ROWID;
+CREATE TABLE processes (
+	id TEXT NOT NULL,
+	lease_until BIGINT NOT NULL,
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
 CREATE TABLE removed_conversations (
 	conversation INTEGER NOT NULL,
 	id TEXT NOT NULL,
@@ -110,6 +138,39 @@ CREATE TABLE settings (
 	PRIMARY KEY (name)
 )
  WITHOUT ROWID;
+CREATE TABLE turn_events (
+	turn TEXT NOT NULL,
+	seq INTEGER NOT NULL,
+	tokens BIGINT NOT NULL,
+	text TEXT NOT NULL,
+	PRIMARY KEY (turn, seq)
+)
+ WITHOUT ROWID;
+CREATE TABLE turns (
+	id TEXT NOT NULL,
+	account TEXT NOT NULL,
+	conversation TEXT,
+	channel TEXT,
+	kind TEXT NOT NULL,
+	state TEXT NOT NULL,
+	owner TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	cancel BOOLEAN NOT NULL,
+	tokens BIGINT NOT NULL,
+	message TEXT,
+	reason TEXT,
+	created_at BIGINT NOT NULL,
+	started_at BIGINT,
+	ended_at BIGINT,
+	steps BLOB,
+	request BLOB NOT NULL,
+	PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+CREATE UNIQUE INDEX turns_channel ON turns (account, channel) WHERE channel IS NOT NULL;
+CREATE INDEX turns_conversation ON turns (conversation, created_at);
+CREATE UNIQUE INDEX turns_running ON turns (conversation) WHERE state = 'running';
+CREATE INDEX turns_unfinished ON turns (owner) WHERE ended_at IS NULL;
 CREATE TABLE used_tokens (
 	conversation INTEGER NOT NULL,
 	at BIGINT NOT NULL,
@@ -132,4 +193,4 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');

@@ -1,0 +1,141 @@
+# ruff: noqa: D103 - the port, journal.py, says what the methods promise that these carry out
+"""Messages of channels, numbered upwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final, cast
+
+import msgspec
+
+from turnwise.server.storage.base import Once
+from turnwise.server.storage.jobs.idempotency import remember_once
+from turnwise.server.storage.jobs.rows import Value, run
+from turnwise.server.storage.jobs.statements import load
+from turnwise.server.storage.journal import ChannelRow, Publication
+
+__all__ = [
+    "FORGOTTEN",
+    "KEPT",
+    "MOST",
+    "channel_history",
+    "channel_rows",
+    "channel_seq",
+    "publish",
+    "purge_channels",
+    "reserve_numbers",
+    "stored_seqs",
+]
+
+SQL: Final = load("channels")
+
+KEPT: Final = 60 * 60 * 1000
+"""Milliseconds for which a message is kept."""
+
+MOST: Final = 10_000
+"""Messages that a channel keeps; channels.sql and schema.py know it too."""
+
+FORGOTTEN: Final = 24 * 60 * 60 * 1000
+"""Milliseconds after its last use when the numbers of a channel without messages are forgotten."""
+
+TRIMMED_AT_ONCE: Final = 100
+"""Rows that leave a full channel with one commit: more than come in, so that it does not grow."""
+
+BYTES_AT_ONCE: Final = 1024 * 1024
+"""Bytes a purge removes in one commit, or one row; overwriting them holds writers up."""
+
+LARGEST: Final = 2**63 - 1
+
+
+def publish(db: sqlite3.Connection, publications: Sequence[Publication], *, once: Once | None = None) -> list[int]:
+    if once is not None:
+        remember_once(db, publications[0].account_id, once)
+    reserved = [publication for publication in publications if publication.last_seq is not None]
+    if reserved:
+        _publish_reserved(db, reserved)
+    numbers = [
+        _publish_next(db, publication) if publication.last_seq is None else publication.last_seq
+        for publication in publications
+    ]
+    if publications:
+        _trim(db)
+    return numbers
+
+
+def reserve_numbers(db: sqlite3.Connection, account_id: str, channel_id: str, count: int, now: int) -> int:
+    return cast("int", run(db, SQL["reserve"], account_id, channel_id, count, now).fetchone()[0]) - count + 1
+
+
+def channel_seq(db: sqlite3.Connection, account_id: str, channel_id: str) -> int:
+    row = run(db, SQL["given_seq"], account_id, channel_id).fetchone()
+    return 0 if row is None else cast("int", row[0])
+
+
+def stored_seqs(db: sqlite3.Connection, channels: Sequence[tuple[str, str]]) -> list[int]:
+    pairs = msgspec.json.encode(channels).decode()
+    found = {(account, channel): seq for account, channel, seq in run(db, SQL["last_seqs"], pairs)}
+    return [found.get(pair, 0) for pair in channels]
+
+
+def channel_rows(
+    db: sqlite3.Connection, account_id: str, channel_id: str, *, after: int, limit: int, now: int
+) -> list[ChannelRow]:
+    rows = run(db, SQL["rows"], account_id, channel_id, after, now - KEPT, limit).fetchall()
+    return [ChannelRow(seq=seq, count=count, at=at, data=data) for seq, count, at, data in rows]
+
+
+def channel_history(db: sqlite3.Connection, account_id: str, channel_id: str, *, length: int, now: int) -> int:
+    if length > 0:
+        row = run(db, SQL["history"], account_id, channel_id, now - KEPT, length).fetchone()
+        if row[0] is not None:
+            return cast("int", row[0])
+    return stored_seqs(db, [(account_id, channel_id)])[0]
+
+
+def purge_channels(db: sqlite3.Connection, *, now: int, limit: int) -> int:
+    """Remove up to `limit` rows of messages and channels that are too old; return how many went."""
+    rows = _some_of(run(db, SQL["aged"], now - KEPT, limit).fetchall())
+    db.executemany(SQL["delete"], [(key,) for key, *_ in rows])
+    db.executemany(SQL["shrink"], [(count, channel) for _, channel, count, _ in rows])
+    return len(rows) + run(db, SQL["forget"], now - FORGOTTEN, limit - len(rows)).rowcount
+
+
+def _publish_next(db: sqlite3.Connection, publication: Publication) -> int:
+    place = publication.account_id, publication.channel_id
+    key, seq = run(db, SQL["advance"], *place, publication.count, publication.now).fetchone()
+    run(db, SQL["add"], key, seq, publication.count, publication.now, publication.data)
+    return cast("int", seq)
+
+
+def _publish_reserved(db: sqlite3.Connection, publications: Sequence[Publication]) -> None:
+    db.executemany(SQL["advance_to"], [(p.account_id, p.channel_id, p.last_seq, p.count, p.now) for p in publications])
+    db.executemany(
+        SQL["add_reserved"],
+        [(p.account_id, p.channel_id, p.last_seq, p.count, p.now, p.data) for p in publications],
+    )
+
+
+def _trim(db: sqlite3.Connection) -> None:
+    """Take the oldest rows from channels that keep too many messages."""
+    for key, kept in run(db, SQL["full"], TRIMMED_AT_ONCE).fetchall():
+        gone: list[tuple[Value, ...]] = []
+        remaining = kept
+        for row, count, _ in _some_of(run(db, SQL["oldest"], key, TRIMMED_AT_ONCE).fetchall()):
+            if remaining - count < MOST:
+                break
+            remaining -= count
+            gone.append((row,))
+        if gone:
+            db.executemany(SQL["delete"], gone)
+            run(db, SQL["shrink"], kept - remaining, key)
+
+
+def _some_of(rows: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
+    """Return the first rows, the first at least, that hold `BYTES_AT_ONCE` together; a row's last value is its size."""
+    total = 0
+    for number, row in enumerate(rows):
+        total += row[-1]
+        if total > BYTES_AT_ONCE:
+            return rows[: max(number, 1)]
+    return rows

@@ -1,0 +1,150 @@
+# ruff: noqa: D102 - the port, journal.py, says what each method promises
+"""The journal in an SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.server.storage.jobs import channels as jobs
+from turnwise.server.storage.jobs import journal, turns
+from turnwise.server.storage.journal import ChannelRow, Flush, NewTurn, Place, Publication, TurnRow, TurnState
+from turnwise.server.storage.sqlite_file import SqliteFile
+from turnwise.types.message import Message
+
+__all__ = ["SqliteJournal"]
+
+
+class SqliteJournal(SqliteFile):
+    """The journal's port over one SQLite file."""
+
+    # Processes
+
+    async def register_process(self, process_id: str, *, lease_ms: int) -> None:
+        await self._write(lambda db: turns.register_process(db, process_id, lease_ms))
+
+    async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:
+        return await self._write(lambda db: turns.renew_process(db, process_id, lease_ms))
+
+    async def leave_process(self, process_id: str) -> None:
+        await self._write(lambda db: turns.leave_process(db, process_id))
+
+    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:
+        if not await self._read(turns.any_lapsed):
+            return []
+        clock = self._clock()
+        return await self._write(
+            lambda db: turns.claim_lapsed(db, process_id, limit=limit, moment=now, now=clock, new_id=self._new_id)
+        )
+
+    # Turns
+
+    async def queue_turn(self, turn: NewTurn, *, once: Once | None = None) -> TurnRow | None:
+        now = self._clock()
+        return await self._write(lambda db: journal.queue_turn(db, turn, once=once, now=now))
+
+    async def start_turn(
+        self, turn: NewTurn, message: Message | None, *, recent: int, once: Once | None = None
+    ) -> TurnStart:
+        now = self._clock()
+        return await self._write(
+            lambda db: journal.start_turn(db, turn, message, recent=recent, once=once, now=now, new_id=self._new_id)
+        )
+
+    async def resume_turn(self, place: Place, message: Message | None, *, recent: int, now: int) -> TurnStart:
+        clock = self._clock()
+        return await self._write(
+            lambda db: journal.resume_turn(
+                db, place, message, recent=recent, moment=now, now=clock, new_id=self._new_id
+            )
+        )
+
+    async def run_stateless(self, place: Place, *, now: int) -> None:
+        await self._write(lambda db: journal.run_stateless(db, place, moment=now))
+
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
+        return await self._write(lambda db: journal.flush(db, flushes))
+
+    async def cancelled_turns(self, process_id: str) -> Sequence[str]:
+        return await self._read(lambda db: journal.cancelled_turns(db, process_id))
+
+    async def store_step(
+        self,
+        place: Place,
+        exchange: Exchange,
+        *,
+        steps: bytes,
+        tokens: int = 0,
+        published: Publication | None = None,
+    ) -> None:
+        now = self._clock()
+        await self._write(
+            lambda db: journal.store_step(db, place, exchange, steps=steps, tokens=tokens, published=published, now=now)
+        )
+
+    async def settle_turn(
+        self,
+        place: Place,
+        exchange: Exchange,
+        *,
+        state: TurnState,
+        reason: str | None,
+        now: int,
+        tokens: int = 0,
+        published: Publication | None = None,
+        once: Once | None = None,
+    ) -> None:
+        clock = self._clock()
+        gone = await self._write(
+            lambda db: journal.settle_turn(
+                db,
+                place,
+                exchange,
+                state=state,
+                reason=reason,
+                tokens=tokens,
+                moment=now,
+                published=published,
+                once=once,
+                now=clock,
+            )
+        )
+        if gone is not None:
+            raise gone
+
+    async def find_turn(
+        self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
+    ) -> TurnRow | None:
+        now = self._clock()
+        return await self._read(lambda db: journal.find_turn(db, account_id, conversation_id, channel_id, now))
+
+    async def cancel_turn(
+        self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
+    ) -> TurnRow | None:
+        now = self._clock()
+        return await self._write(lambda db: journal.cancel_turn(db, account_id, conversation_id, channel_id, now))
+
+    # Channels
+
+    async def publish(self, publications: Sequence[Publication], *, once: Once | None = None) -> Sequence[int]:
+        return await self._write(lambda db: jobs.publish(db, publications, once=once))
+
+    async def reserve_numbers(self, account_id: str, channel_id: str, count: int) -> int:
+        now = self._clock()
+        return await self._write(lambda db: jobs.reserve_numbers(db, account_id, channel_id, count, now))
+
+    async def channel_seq(self, account_id: str, channel_id: str) -> int:
+        return await self._read(lambda db: jobs.channel_seq(db, account_id, channel_id))
+
+    async def stored_seqs(self, channels: Sequence[tuple[str, str]]) -> Sequence[int]:
+        return await self._read(lambda db: jobs.stored_seqs(db, channels))
+
+    async def channel_rows(
+        self, account_id: str, channel_id: str, *, after: int, limit: int, now: int
+    ) -> Sequence[ChannelRow]:
+        return await self._read(
+            lambda db: jobs.channel_rows(db, account_id, channel_id, after=after, limit=limit, now=now)
+        )
+
+    async def channel_history(self, account_id: str, channel_id: str, *, length: int, now: int) -> int:
+        return await self._read(lambda db: jobs.channel_history(db, account_id, channel_id, length=length, now=now))
