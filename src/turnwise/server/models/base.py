@@ -72,8 +72,7 @@ class FunctionAnswer(msgspec.Struct, frozen=True, gc=False):
     """JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptMessage:
+class PromptMessage(msgspec.Struct, frozen=True, gc=False):
     """A message as a model is to see it; `type` maps to a role in the adapter.
 
     One with an `activity` has no text. Calls that follow each other, and the `bot` message before them, are one reply

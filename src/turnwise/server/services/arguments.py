@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Final, Protocol, cast
 
 import msgspec
@@ -17,6 +18,7 @@ __all__ = ["ArgumentsError", "SchemaError", "read_arguments", "validator_of"]
 
 MOST_PROBLEMS: Final = 3
 LONGEST_PROBLEM: Final = 300
+REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 KEPT: Final = 256
 """Validators that are kept: every request brings its functions anew."""
 LONGEST_KEPT: Final = 32_768
@@ -73,8 +75,8 @@ def read_arguments(name: str, schema: Mapping[str, object], text: str) -> dict[s
         return ArgumentsError(_refused(name, "a JSON object of arguments by their names was expected"))
     arguments = cast("dict[str, object]", arguments)
     try:
-        problems = sorted(_problems(validator_of(schema), arguments))
-    except (SchemaError, RecursionError):
+        problems = list(islice(_problems(validator_of(schema), arguments), MOST_PROBLEMS + 1))
+    except (SchemaError, RecursionError, _unresolvable()):
         return ArgumentsError(f"The arguments of {name} cannot be checked: its own schema is broken. Go on without it.")
     if problems:
         shown = "; ".join(problems[:MOST_PROBLEMS])
@@ -124,8 +126,8 @@ def _lookup_in(schema: Mapping[str, object]) -> Callable[[str], object]:
 def _check_references(value: object, lookup: Callable[[str], object], path: str) -> None:
     if isinstance(value, dict):
         for key, inner in cast("dict[str, object]", value).items():
-            if key == "$ref" and isinstance(inner, str):
-                _check_reference(inner, lookup, f"{path}.$ref")
+            if key in REFERENCES and isinstance(inner, str):
+                _check_reference(inner, lookup, f"{path}.{key}")
             _check_references(inner, lookup, f"{path}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(cast("list[object]", value)):
@@ -133,17 +135,20 @@ def _check_references(value: object, lookup: Callable[[str], object], path: str)
 
 
 def _check_reference(reference: str, lookup: Callable[[str], object], path: str) -> None:
-    unresolvable: type[Exception] = importlib.import_module("referencing.exceptions").Unresolvable
     try:
         if reference.startswith("#"):
             lookup(reference)
             return
-    except unresolvable:
+    except _unresolvable():
         pass
     raise SchemaError(
         f'{_shortened(reference)!r} leads nowhere. References point within the schema, as in "#/$defs/address".',
         path=path,
     )
+
+
+def _unresolvable() -> type[Exception]:
+    return cast("type[Exception]", importlib.import_module("referencing.exceptions").Unresolvable)
 
 
 def _problems(validator: Validator, arguments: object) -> Iterator[str]:

@@ -27,7 +27,7 @@ from turnwise.types.message import Message, MessageInput, MessageType
 __all__ = ["Unit", "units_of"]
 
 Unit = tuple[PromptMessage, ...]
-"""Messages that are sent together or not at all: one, or a reply's text, its calls and their answers."""
+"""Messages that are sent together or not at all: one of them, or a reply's text, its calls and their answers."""
 
 SENT: Final = frozenset(get_args(MessageType)) - {"reasoning", "activity"}
 """Whose text a model is shown. Reasoning is the model's own scratch paper."""
@@ -38,6 +38,11 @@ ANY: Final = b""
 
 def units_of(history: Sequence[Message | MessageInput]) -> list[Unit]:
     """Return what of a history a model may be shown, oldest first."""
+    told: list[Unit] = [
+        (PromptMessage(cast("MessageType", message.type), message.text),) for message in history if message.type in SENT
+    ]
+    if len(told) == len(history) or all(message.type != "activity" for message in history):
+        return told
     pairing = _Pairing()
     for message in history:
         if message.type in SENT:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
-from turnwise.server.models.base import FunctionAnswer, FunctionSpec, ModelConfig, Prompt, PromptMessage
+from turnwise.server.models.base import FunctionAnswer, FunctionCall, FunctionSpec, ModelConfig, Prompt, PromptMessage
 from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_functions, estimate_tokens
 from turnwise.server.services.calls import Unit, units_of
 from turnwise.types.message import Message, MessageInput
@@ -45,7 +46,7 @@ def build_prompt(
     kept = units[first:]
     if asked < first and units[asked][0].type == "user":
         kept = [units[asked], *kept]
-    messages = [message for unit in kept for message in unit]
+    messages = list(chain.from_iterable(kept))
     return Prompt(system=system, messages=messages, config=config, functions=functions, force=force)
 
 
@@ -60,22 +61,25 @@ def _first_sent(units: Sequence[Unit], asked: int, room: int, most: int) -> int:
     first = len(units)
     for index in reversed(range(len(units))):
         unit = units[index]
-        calls = unit[-1].activity is not None
-        room -= sum(map(_cost, unit))
-        if room < 0 and not (calls and first == len(units)):
-            break
-        if most == 0 and (not calls or index < asked):
-            break
-        most -= not calls
+        if len(unit) == 1:
+            room -= estimate_tokens(unit[0].text) + MESSAGE_TOKENS
+            if room < 0 or most == 0:
+                break
+            most -= 1
+        else:
+            room -= sum(map(_cost, unit))
+            if (room < 0 and first < len(units)) or (most == 0 and index < asked):
+                break
         first = index
     return first
 
 
 def _cost(message: PromptMessage) -> int:
     match message.activity:
-        case None:
-            return estimate_tokens(message.text) + MESSAGE_TOKENS
+        case FunctionCall(_, name, arguments):
+            text = name + arguments
         case FunctionAnswer(_, _, result):
-            return estimate_tokens(result) + MESSAGE_TOKENS
-        case call:
-            return estimate_tokens(call.name + call.arguments) + MESSAGE_TOKENS
+            text = result
+        case _:
+            text = message.text
+    return estimate_tokens(text) + MESSAGE_TOKENS
