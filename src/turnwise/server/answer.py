@@ -15,6 +15,7 @@ from turnwise.server.exchange import Disconnected, HttpExchange
 from turnwise.server.ids import Clock
 from turnwise.server.negotiate import Form
 from turnwise.server.services.turn import Turn
+from turnwise.server.subscription import Subscription
 from turnwise.types.conversation import Conversation
 from turnwise.types.error import ErrorBody
 from turnwise.types.event import (
@@ -54,7 +55,7 @@ class Listing:
     """As asked for, at least 1; `None` where it was not."""
 
 
-Answer = msgspec.Struct | Listing | Turn
+Answer = msgspec.Struct | Listing | Turn | Subscription
 
 
 class Renderer:
@@ -68,6 +69,10 @@ class Renderer:
         """Send an answer in the exchange's form. What is raised before its first byte is yet to be answered."""
         if isinstance(answer, Turn):
             await self._render_turn(exchange, answer)
+        elif isinstance(answer, Subscription):
+            form = Form.JSONL if exchange.form is Form.JSON else exchange.form
+            clock, ping_interval = self._clock, self._ping_interval
+            await answer.render(exchange, CONTENT_TYPES[form], clock=clock, ping_interval=ping_interval)
         elif isinstance(answer, Listing):
             await self._render_listing(exchange, answer)
         elif exchange.form is Form.JSON:

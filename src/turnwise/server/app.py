@@ -11,6 +11,8 @@ from starlette.routing import Route, Router
 
 from turnwise.server.answer import Renderer
 from turnwise.server.auth import Authenticator
+from turnwise.server.channels.base import Channels
+from turnwise.server.channels.local import LocalChannels
 from turnwise.server.cors import Cors
 from turnwise.server.errors import NotFound, Unavailable
 from turnwise.server.exchange import Limits
@@ -22,12 +24,15 @@ from turnwise.server.page import Page
 from turnwise.server.routes import OPERATIONS
 from turnwise.server.services import Services
 from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, digest_secret
+from turnwise.server.services.channel import ChannelService
+from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.conversation import ConversationService
 from turnwise.server.services.message import MessageService
 from turnwise.server.services.session import SessionService, random_key
 from turnwise.server.services.turns import TurnService, TurnSettings
 from turnwise.server.settings import Settings
-from turnwise.server.storage.base import Account, Storage
+from turnwise.server.storage.base import Account
+from turnwise.server.storage.journal import JournaledStorage
 from turnwise.server.upkeep import purge_forever
 
 if TYPE_CHECKING:
@@ -42,8 +47,10 @@ API: str = "/v1"
 class Adapters:
     """What the server stands on."""
 
-    storage: Storage
+    storage: JournaledStorage
     models: Models
+    channels: Channels | None = None
+    """The storage's own, unless given."""
     new_id: NewId = new_id
     clock: Clock = now
     guest_secret: str = field(default="", repr=False)
@@ -63,6 +70,9 @@ class Application:
         self.adapters = adapters
         self._gate: Gate | None = None
         self._turns: TurnService | None = None
+        self.channels: Channels = adapters.channels or LocalChannels(adapters.storage, clock=adapters.clock)
+        self.waiting = WaitingChannels()
+        """What session tokens may do on channels."""
         self._upkeep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -70,6 +80,7 @@ class Application:
         adapters, settings = self.adapters, self.settings
         storage, clock = adapters.storage, adapters.clock
         await storage.open()
+        await self.channels.open()
         services, authenticator = await self._services()
         self._turns = services.turns
         renderer = Renderer(clock=clock, ping_interval=settings.ping_interval)
@@ -86,6 +97,7 @@ class Application:
         """Let running turns end for `grace` seconds (the settings' unless given), then break them off."""
         if self._turns is not None:
             await self._turns.shutdown(self.settings.grace if grace is None else grace)
+        await self.channels.close()
 
     async def close(self, *, grace: float | None = None) -> None:
         """Drain, and close what the server stands on."""
@@ -133,6 +145,7 @@ class Application:
             conversations=ConversationService(storage, adapters.models, new_id=make_id, clock=clock),
             messages=MessageService(storage, new_id=make_id, clock=clock),
             sessions=sessions,
+            channels=ChannelService(self.channels, self.waiting),
             turns=TurnService(
                 storage,
                 adapters.models,

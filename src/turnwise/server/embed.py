@@ -14,7 +14,7 @@ from turnwise.server.models.registry import ModelRegistry
 from turnwise.server.serve import run_in_loop
 from turnwise.server.services.account import make_secret
 from turnwise.server.settings import Settings, load_settings
-from turnwise.server.storage.base import Storage
+from turnwise.server.storage.journal import JournaledStorage
 from turnwise.server.storage.open import storage_at
 
 __all__ = ["EmbeddedServer", "embedded"]
@@ -41,7 +41,7 @@ def embedded(
     model: str | None = None,
     settings: Settings | None = None,
     models: ModelRegistry | None = None,
-    storage: Storage | None = None,
+    storage: JournaledStorage | None = None,
 ) -> Generator[EmbeddedServer]:
     """Run a server on a free port of the loopback interface, in a thread of its own, as long as the block runs.
 
@@ -65,7 +65,7 @@ def embedded(
 
 
 class ServerThread(threading.Thread):
-    def __init__(self, settings: Settings, models: ModelRegistry | None, storage: Storage | None) -> None:
+    def __init__(self, settings: Settings, models: ModelRegistry | None, storage: JournaledStorage | None) -> None:
         super().__init__(name="turnwise-server", daemon=True)
         self._settings = settings
         self._models = models

@@ -98,10 +98,15 @@ class HttpExchange:
     @property
     def account_id(self) -> str:
         """Whose data this is about. Only on operations that ask for authentication."""
+        return self.known_principal.account_id
+
+    @property
+    def known_principal(self) -> Principal:
+        """Who asks. Only on operations that ask for authentication."""
         if self.principal is None:
             message = "this operation does not know who asks"
             raise RuntimeError(message)
-        return self.principal.account_id
+        return self.principal
 
     @property
     def in_session(self) -> bool:

@@ -64,7 +64,8 @@ class Endpoint:
         if isinstance(principal, SessionPrincipal):
             if not self._operation.session:
                 raise Forbidden(f"A session token does not open {self._operation.name}. Use a secret of the account.")
-            if exchange.conversation_id != principal.conversation_id:
+            ids: dict[str, str] = exchange.scope["path_params"]
+            if ids.get("conversationId", principal.conversation_id) != principal.conversation_id:
                 raise Forbidden("This session token opens another conversation. Ask for a token of this one.")
         for name in RUN_AS:
             if exchange.headers.get(name):

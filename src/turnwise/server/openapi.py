@@ -92,7 +92,7 @@ def _operation(operation: Operation, schema_of: SchemaOf) -> Schema:
     if operation.body is not None:
         described["requestBody"] = {"content": {Form.JSON.value: {"schema": schema_of[operation.body]}}}
     responses: Schema = {"default": {"$ref": "#/components/responses/Error"}}
-    if operation.result is not None:
+    if operation.result is not None or operation.events is not None:
         responses["200"] = _response(operation.summary, _answers(operation, schema_of))
     else:
         responses["501"] = {"$ref": "#/components/responses/Error"}
@@ -101,8 +101,10 @@ def _operation(operation: Operation, schema_of: SchemaOf) -> Schema:
 
 
 def _answers(operation: Operation, schema_of: SchemaOf) -> Mapping[Form, Schema]:
-    whole = schema_of[operation.result]
-    answers: dict[Form, Schema] = {Form.JSON: _page(whole) if Form.CSV in operation.forms else whole}
+    answers: dict[Form, Schema] = {}
+    if operation.result is not None:
+        whole = schema_of[operation.result]
+        answers[Form.JSON] = _page(whole) if Form.CSV in operation.forms else whole
     for form in operation.forms:
         if form in {Form.JSONL, Form.SSE}:
             answers[form] = schema_of[operation.events]

@@ -54,7 +54,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: type[Request] | None = None
     result: type[msgspec.Struct] | None = None
-    """What it answers; for a list, one item of it."""
+    """What it answers; for a list, one item of it; `None`: it only streams."""
     events: object | None = None
     """The union of events it streams."""
 
@@ -93,7 +93,7 @@ def write(
     perform: Callable[[Services, HttpExchange, B, KeyedRequest | None], Awaitable[Answer]],
     *,
     body: type[B],
-    result: type[msgspec.Struct],
+    result: type[msgspec.Struct] | None = None,
     session: bool = False,
     forms: tuple[Form, ...] = (),
     events: object | None = None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from turnwise.server.services.channel import ChannelService
     from turnwise.server.services.conversation import ConversationService
     from turnwise.server.services.message import MessageService
     from turnwise.server.services.session import SessionService
@@ -22,3 +23,4 @@ class Services:
     messages: MessageService
     sessions: SessionService
     turns: TurnService
+    channels: ChannelService
