@@ -139,7 +139,7 @@ class Renderer:
     async def _render_result(self, exchange: HttpExchange, turn: Turn, reader: Reader) -> None:
         while not turn.done:
             await turn.more(len(turn.events))
-        if reader.released:
+        if reader.is_released():
             raise Disconnected
         if turn.failure is not None:
             raise turn.failure
@@ -148,11 +148,11 @@ class Renderer:
     async def _render_events(self, exchange: HttpExchange, turn: Turn, reader: Reader) -> None:
         form = exchange.form
         seen = 0
-        while not reader.released:
+        while not reader.is_released():
             if not await turn.more(seen, self._ping_interval):
                 batch = encode_events((PingEvent(created_at=self._clock()),), form)
             else:
-                if turn.failure is not None and not exchange.status and not reader.released and not _spoke(turn):
+                if turn.failure is not None and not exchange.status and not reader.is_released() and not _spoke(turn):
                     raise turn.failure
                 events: Sequence[Event] = turn.events[seen:]
                 seen += len(events)
@@ -181,13 +181,17 @@ class Reader:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self.released = False
+        self._released = False
         turn.attach()
+
+    def is_released(self) -> bool:
+        """Tell whether nobody reads any more."""
+        return self._released
 
     def release(self) -> None:
         """Stop reading. The last reader that stops before the end aborts the turn."""
-        if not self.released:
-            self.released = True
+        if not self._released:
+            self._released = True
             self._turn.release()
 
 

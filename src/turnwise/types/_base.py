@@ -99,9 +99,9 @@ def kept_source(result: Result) -> bytes | None:
 def keep(result: Result, source: bytes | None, response: ResponseInfo | None = None) -> None:
     """Let `result` remember the bytes it was decoded from, and the answer it came in."""
     if source is not None:
-        result.__dict__["_source"] = source
+        vars(result)["_source"] = source
     if response is not None:
-        result.__dict__["_response"] = response
+        vars(result)["_response"] = response
 
 
 def _object(source: bytes) -> dict[str, object]:
@@ -110,5 +110,5 @@ def _object(source: bytes) -> dict[str, object]:
 
 def _restore(cls: type[Result], values: tuple[object, ...], kept: dict[str, object]) -> Result:
     result = cls(**dict(zip(cls.__struct_fields__, values, strict=True)))
-    result.__dict__.update(kept)
+    vars(result).update(kept)
     return result

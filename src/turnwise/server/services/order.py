@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ class TurnOrder:
         self._queues: dict[tuple[str, str], Queue] = {}
 
     @asynccontextmanager
-    async def turn_in(self, account_id: str, conversation_id: str, *, wait: float) -> AsyncIterator[None]:
+    async def turn_in(self, account_id: str, conversation_id: str, *, wait: float) -> AsyncGenerator[None]:
         """Hold the conversation. Raises `Conflict` where it is not free within `wait` seconds."""
         key = (account_id, conversation_id)
         queue = self._queues.setdefault(key, Queue())

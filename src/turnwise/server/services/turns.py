@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 
 from turnwise.server.errors import BadRequest, DomainError, Unavailable, Upstream
 from turnwise.server.ids import Clock, NewId
@@ -23,7 +24,7 @@ from turnwise.server.services.history import build_prompt
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.reply import Interruption, Reply
-from turnwise.server.services.turn import Turn
+from turnwise.server.services.turn import Turn, TurnResult
 from turnwise.server.storage.base import Storage, UsedTokens
 from turnwise.types.conversation import (
     CompleteEnd,
@@ -261,7 +262,7 @@ def _backstory(extensions: object) -> str | None:
 def _tell(turn: Turn, events: Sequence[Event]) -> None:
     turn.emit(events)
     last = events[-1] if events else None
-    turn.finish(result=last.data if isinstance(last, ResultEvent) else None)
+    turn.finish(result=cast("ResultEvent[TurnResult]", last).data if isinstance(last, ResultEvent) else None)
 
 
 def _aborted(turn: Turn) -> Unavailable:
