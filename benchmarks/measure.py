@@ -73,8 +73,8 @@ def beside(samples: Samples, other: str, *, row: str, unit: str, bound: Bound | 
     )
 
 
-def beside_node(samples: Samples, reason: str | None, *, row: str, unit: str, bound: Bound | None) -> Line:
-    """Likewise for the Node client, which may be missing for a reason."""
-    if reason is not None:
-        return Skipped(f"{row} / Node client", reason)
-    return beside(samples, "Node client", row=row, unit=unit, bound=bound)
+def beside_node(samples: Samples, node: str, *, row: str, unit: str, bound: Bound | None) -> Line:
+    """Likewise for the Node client; where it did not take part, `node` says why."""
+    if node not in samples.values:
+        return Skipped(f"{row} / Node client", node)
+    return beside(samples, node, row=row, unit=unit, bound=bound)

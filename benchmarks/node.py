@@ -11,13 +11,15 @@ from benchmarks.processes import ROOT, Process
 
 __all__ = ["NodeClient", "missing_node"]
 
+NODE = os.environ.get("TURNWISE_NODE", "node")
+"""Its versions differ much: the table names the one that was measured."""
 PACKAGE = Path("node_modules/@chatbotkit/sdk")
 
 
 def missing_node() -> str | None:
     """Say why the Node client cannot be run, if it cannot."""
-    if shutil.which("node") is None:
-        return "node is not installed"
+    if shutil.which(NODE) is None:
+        return f"{NODE} is not installed"
     if _package() is None:
         return "the Node client is not installed: run `make node`"
     return None
@@ -29,9 +31,9 @@ class NodeClient(Process):
     def __init__(self, base_url: str) -> None:
         package = _package()
         assert package is not None
-        super().__init__(["node", str(ROOT / "benchmarks/node_client.mjs"), str(package), base_url])
+        super().__init__([NODE, str(ROOT / "benchmarks/node_client.mjs"), str(package), base_url])
         try:
-            self.version = self.read_line()
+            self.name = f"Node {self.read_line().removeprefix('v').partition('.')[0]} client"
         except BaseException:
             self.stop()
             raise

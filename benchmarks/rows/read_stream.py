@@ -44,7 +44,7 @@ OTHERS = ("sendResult", "completeBegin", "reasoningToken", "message", "usage", "
 
 
 def measure(options: Options) -> list[Line]:
-    without_node = missing_node()
+    peer = missing_node()
     with ExitStack() as opened:
         mock = opened.enter_context(BenchmarkServer("mock"))
         client = opened.enter_context(ConversationClient(secret="benchmark", base_url=mock.url))
@@ -57,13 +57,14 @@ def measure(options: Options) -> list[Line]:
             "async": lambda: runner.run(_ours_async(over)),
             "raw socket": floor.read,
         }
-        if without_node is None:
+        if peer is None:
             node = opened.enter_context(NodeClient(mock.url))
-            contenders["Node client"] = lambda: node.read(CONVERSATION)
+            peer = node.name
+            contenders[peer] = lambda: node.read(CONVERSATION)
         samples = alternate(contenders, rounds=options.rounds * 2)
     return [
         beside(samples, "raw socket", row=ROW, unit="lines/s", bound=AtLeast(0.25)),
-        beside_node(samples, without_node, row=ROW, unit="lines/s", bound=AtLeast(1)),
+        beside_node(samples, peer, row=ROW, unit="lines/s", bound=AtLeast(1)),
         beside(samples, "async", row=f"{ROW}, sync", unit="lines/s", bound=None),
     ]
 

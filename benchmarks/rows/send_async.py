@@ -23,20 +23,21 @@ CALLS = 5000
 
 
 def measure(options: Options) -> list[Line]:
-    without_node = missing_node()
+    peer = missing_node()
     with ExitStack() as opened:
         mock = opened.enter_context(BenchmarkServer("mock"))
         contenders = {
             "ours": lambda: asyncio.run(_ours(mock.url)),
             "bare aiohttp": lambda: asyncio.run(_bare(mock.url)),
         }
-        if without_node is None:
+        if peer is None:
             node = opened.enter_context(NodeClient(mock.url))
-            contenders["Node client"] = lambda: node.send(CALLS, together=TOGETHER)
+            peer = node.name
+            contenders[peer] = lambda: node.send(CALLS, together=TOGETHER)
         samples = alternate(contenders, rounds=options.rounds)
     return [
         beside(samples, "bare aiohttp", row=ROW, unit="calls/s", bound=AtLeast(0.75)),
-        beside_node(samples, without_node, row=ROW, unit="calls/s", bound=AtLeast(2)),
+        beside_node(samples, peer, row=ROW, unit="calls/s", bound=AtLeast(2)),
     ]
 
 

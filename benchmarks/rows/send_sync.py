@@ -19,7 +19,7 @@ CALLS = 1000
 
 
 def measure(options: Options) -> list[Line]:
-    without_node = missing_node()
+    peer = missing_node()
     with ExitStack() as opened:
         mock = opened.enter_context(BenchmarkServer("mock"))
         client = opened.enter_context(ConversationClient(secret="benchmark", base_url=mock.url))
@@ -36,11 +36,12 @@ def measure(options: Options) -> list[Line]:
             "ours": lambda: per_second(CALLS, lambda: client.send(CONVERSATION, text=TEXT)),
             "bare urllib3": lambda: per_second(CALLS, bare),
         }
-        if without_node is None:
+        if peer is None:
             node = opened.enter_context(NodeClient(mock.url))
-            contenders["Node client"] = lambda: node.send(CALLS)
-        samples = alternate(contenders, rounds=options.rounds)
+            peer = node.name
+            contenders[peer] = lambda: node.send(CALLS)
+        samples = alternate(contenders, rounds=options.rounds * 3)
     return [
         beside(samples, "bare urllib3", row=ROW, unit="calls/s", bound=AtLeast(0.8)),
-        beside_node(samples, without_node, row=ROW, unit="calls/s", bound=AtLeast(1.5)),
+        beside_node(samples, peer, row=ROW, unit="calls/s", bound=AtLeast(1.5)),
     ]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.measure import Samples, alternate, beside_node
 from benchmarks.node import NodeClient, missing_node
@@ -24,24 +26,26 @@ LINES = 208
 
 
 def measure(options: Options) -> list[Line]:
-    without_node = missing_node()
+    peer = missing_node()
     with ExitStack() as opened:
         mock = opened.enter_context(BenchmarkServer("mock"))
         runner = opened.enter_context(asyncio.Runner())
         client = AsyncConversationClient(secret="benchmark", base_url=mock.url)
         opened.callback(lambda: runner.run(client.aclose()))
-        node = opened.enter_context(NodeClient(mock.url)) if without_node is None else None
+        contenders: dict[str, Callable[[str], float]] = {"ours": lambda each: runner.run(_ours(client, each))}
+        if peer is None:
+            node = opened.enter_context(NodeClient(mock.url))
+            peer = node.name
+            contenders[peer] = lambda each: node.read(each, together=TOGETHER, batches=BATCHES)
 
         def read(conversation: str) -> Samples:
-            contenders = {"ours": lambda: runner.run(_ours(client, conversation))}
-            if node is not None:
-                contenders["Node client"] = lambda: node.read(conversation, together=TOGETHER, batches=BATCHES)
-            return alternate(contenders, rounds=options.rounds)
+            named = {name: partial(reads, conversation) for name, reads in contenders.items()}
+            return alternate(named, rounds=options.rounds * 2)
 
         batches, single = read(f"batches-{LINES}"), read(f"single-{LINES}")
     return [
-        beside_node(batches, without_node, row=ROW, unit="lines/s", bound=AtLeast(1.5)),
-        beside_node(single, without_node, row="the same, an HTTP chunk for each line", unit="lines/s", bound=None),
+        beside_node(batches, peer, row=ROW, unit="lines/s", bound=AtLeast(1.5)),
+        beside_node(single, peer, row="the same, an HTTP chunk for each line", unit="lines/s", bound=None),
     ]
 
 
