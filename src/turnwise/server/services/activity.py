@@ -61,13 +61,16 @@ def activity_message(
 
 
 def stored_arguments(text: str) -> dict[str, object] | str:
-    """Return a model's arguments as an activity records them: the object, or JSON of the text where it is none."""
+    """Return a model's arguments as an activity records them: the object, or JSON of the text where it is none.
+
+    Nothing, and `null`, are no arguments.
+    """
     try:
-        arguments: object = msgspec.json.decode(text) if text.strip() else {}
+        arguments: object = msgspec.json.decode(text) if text.strip() else None
     except (msgspec.DecodeError, RecursionError):
         arguments = text
-    if isinstance(arguments, dict):
-        return cast("dict[str, object]", arguments)
+    if arguments is None or isinstance(arguments, dict):
+        return cast("dict[str, object]", arguments or {})
     return msgspec.json.encode(text).decode()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from turnwise.server.channels.base import Lagging
+from turnwise.server.errors import Unavailable
 from turnwise.server.ids import Clock
 from turnwise.server.models.base import FunctionCall
 from turnwise.server.services.activity import stored_arguments
@@ -23,7 +25,7 @@ from turnwise.types.event import (
 )
 from turnwise.types.function import FunctionResult
 
-__all__ = ["FUNCTION_TIMEOUT", "CallOutcome", "Caller", "Emit", "Waits"]
+__all__ = ["FUNCTION_TIMEOUT", "CallOutcome", "Caller", "Emit", "Waits", "numbered"]
 
 FUNCTION_TIMEOUT: Final = 120.0
 
@@ -56,6 +58,14 @@ class CallOutcome:
         return self.result is OMIT
 
 
+def numbered(calls: Sequence[FunctionCall], turn_id: str, made: int) -> list[FunctionCall]:
+    """Return the calls under ids of their turn's, which made `made` calls before; made again, they get the same."""
+    return [
+        FunctionCall(id=f"{turn_id}.{made + number}", name=call.name, arguments=call.arguments)
+        for number, call in enumerate(calls, 1)
+    ]
+
+
 class Caller:
     """Calls functions; `timeout` is how many seconds one waits for its channel."""
 
@@ -80,7 +90,11 @@ class Caller:
     ) -> Sequence[CallOutcome]:
         """Execute the calls of one reply side by side, those that share a channel one after another.
 
-        `emit` is told of waits as they begin and end. The outcomes are in the calls' order.
+        `emit` is told of waits as they begin and end, also of one that ended without an answer: its message is then
+        the error that the model is told. The outcomes are in the calls' order. Cancelled, it stops to listen.
+
+        The `id` of a call goes out with its wait and comes back with its result: give calls ids that no other call on
+        their channel has or had (`numbered`).
         """
         outcomes: dict[int, CallOutcome] = {}
         queues: dict[str, list[int]] = {}
@@ -114,30 +128,40 @@ class Caller:
                 return CallOutcome(call=call, arguments=dict(arguments))
 
     async def _answer(self, wait: _Wait, emit: Emit) -> CallOutcome:
-        call, arguments = wait.call, stored_arguments(wait.call.arguments)
-        self._awaited[wait.place] += 1
         try:
             async with asyncio.timeout(self._timeout):
                 message = await self._message(wait, emit)
         except TimeoutError:
-            error: dict[str, object] = {"error": f"{call.name} did not answer within {self._timeout:g} s."}
-            emit([self._end(wait, error)])
-            return _failed(call, error)
-        finally:
-            self._awaited[wait.place] -= 1
-            if not self._awaited[wait.place]:
-                del self._awaited[wait.place]
+            return self._unanswered(wait, f"{wait.call.name} did not answer within {self._timeout:g} s.", emit)
+        except Lagging:
+            return self._unanswered(wait, f"More came on the channel of {wait.call.name} than could be read.", emit)
         emit([self._end(wait, message)])
-        return CallOutcome(call=call, arguments=arguments, result=_result_of(message))
+        return CallOutcome(call=wait.call, arguments=stored_arguments(wait.call.arguments), result=_result_of(message))
 
     async def _message(self, wait: _Wait, emit: Emit) -> object:
         """Return the first message that answers the call. It listens before anybody is told of the call."""
         async with self._waits.wait_on(wait.account_id, wait.channel) as messages:
-            emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
-            async for message in messages:
-                if not _is_foreign(message, wait.call.id):
-                    return message
-        raise TimeoutError
+            with self._awaiting(wait):
+                emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
+                async for message in messages:
+                    if not _is_foreign(message, wait.call.id):
+                        return message
+        raise Unavailable(f"The server stopped waiting for the result of {wait.call.name}. Try again.")
+
+    @contextmanager
+    def _awaiting(self, wait: _Wait) -> Generator[None]:
+        self._awaited[wait.place] += 1
+        try:
+            yield
+        finally:
+            self._awaited[wait.place] -= 1
+            if not self._awaited[wait.place]:
+                del self._awaited[wait.place]
+
+    def _unanswered(self, wait: _Wait, why: str, emit: Emit) -> CallOutcome:
+        error: dict[str, object] = {"error": why}
+        emit([self._end(wait, error)])
+        return _failed(wait.call, error)
 
     def _end(self, wait: _Wait, message: object) -> WaitForChannelMessageEndEvent:
         return WaitForChannelMessageEndEvent(data=wait.told(message), created_at=self._clock())
