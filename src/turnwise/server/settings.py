@@ -75,6 +75,14 @@ class Settings:
     """Seconds that a connection without a request is kept."""
     turn_timeout: Seconds = 60.0
     """Seconds that a reply waits for the one before it in the same conversation; later is 409."""
+    function_timeout: Seconds = 120.0
+    """Seconds that a called function may take to publish its result; later the model is told that it did not answer."""
+    max_iterations: Count = 25
+    """How often a model is asked in one completion at most; a request's `limits` can only lower it."""
+    max_continuations: Count = 5
+    """How often a reply that its length cut is gone on with in one completion at most, likewise."""
+    max_calls: Count = 100
+    """How many functions a model may call in one completion at most, likewise."""
     grace: Annotated[float, Meta(ge=0)] = 30.0
     """Seconds that running replies may take to end once the server was told to stop."""
     ping_interval: Seconds = 10.0

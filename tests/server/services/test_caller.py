@@ -14,6 +14,7 @@ from turnwise.server.channels.base import Lagging
 from turnwise.server.errors import Unavailable
 from turnwise.server.models.base import FunctionCall
 from turnwise.server.services.caller import Caller, CallOutcome, numbered
+from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.functions import FunctionSet, check_functions
 from turnwise.types._base import OMIT
 from turnwise.types.event import Event, WaitForChannelMessageBeginEvent, WaitForChannelMessageEndEvent
@@ -87,7 +88,9 @@ class Scene:
         self, answer: Callable[[WaitForChannelMessageBeginEvent], object] | None = None, *, timeout: float = 10.0
     ) -> None:
         self.waits = FakeWaits()
-        self.caller = Caller(self.waits, clock=itertools.count(1).__next__, timeout=timeout)
+        self.waiting = WaitingChannels()
+        clock = itertools.count(1).__next__
+        self.caller = Caller(self.waits, clock=clock, timeout=timeout, waiting=self.waiting)
         self.events: list[Event] = []
         self._answer = answer
 
@@ -301,20 +304,27 @@ async def test_cancelled_it_stops_to_listen() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert scene.waits.listeners == 0
-    assert not scene.caller.awaits("a", "c", ONE)
+    assert not await scene.waiting.may_publish("a", "c", ONE)
 
 
-async def test_it_knows_which_conversation_waits_on_which_channel() -> None:
+async def test_while_it_waits_the_conversations_tokens_may_publish_on_the_channel() -> None:
     scene = Scene()
     task = asyncio.create_task(scene.call(("one", "{}")))
     await until(lambda: bool(scene.events))
-    assert scene.caller.awaits("a", "c", ONE)
-    assert not scene.caller.awaits("a", "other", ONE)
-    assert not scene.caller.awaits("b", "c", ONE)
-    assert not scene.caller.awaits("a", "c", TWO)
+    assert await scene.waiting.may_publish("a", "c", ONE)
+    assert not await scene.waiting.may_publish("a", "other", ONE)
+    assert not await scene.waiting.may_publish("b", "c", ONE)
+    assert not await scene.waiting.may_publish("a", "c", TWO)
     scene.waits.publish(ONE, {"data": 1})
     await task
-    assert not scene.caller.awaits("a", "c", ONE)
+    assert not await scene.waiting.may_publish("a", "c", ONE)
+
+
+async def test_without_a_conversation_there_is_nobody_to_open_the_channel_to() -> None:
+    scene = Scene(lambda _: {"data": 1})
+    call = FunctionCall(id="id0", name="one", arguments="{}")
+    (outcome,) = await scene.caller.call("a", [call], FUNCTIONS, scene.emit)
+    assert outcome.result == 1
 
 
 def test_calls_are_numbered_within_their_turn() -> None:

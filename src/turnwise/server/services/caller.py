@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -15,6 +14,7 @@ from turnwise.server.ids import Clock
 from turnwise.server.models.base import FunctionCall
 from turnwise.server.services.activity import stored_arguments
 from turnwise.server.services.arguments import ArgumentsError
+from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.functions import FunctionSet
 from turnwise.types._base import OMIT, Omit
 from turnwise.types.event import (
@@ -67,17 +67,24 @@ def numbered(calls: Sequence[FunctionCall], turn_id: str, made: int) -> list[Fun
 
 
 class Caller:
-    """Calls functions; `timeout` is how many seconds one waits for its channel."""
+    """Calls functions.
 
-    def __init__(self, waits: Waits, *, clock: Clock, timeout: float = FUNCTION_TIMEOUT) -> None:
+    `timeout` is how many seconds one waits for its channel; `waiting` is told which channels conversations wait on, so
+    that their session tokens may publish there.
+    """
+
+    def __init__(
+        self,
+        waits: Waits,
+        *,
+        clock: Clock,
+        timeout: float = FUNCTION_TIMEOUT,
+        waiting: WaitingChannels | None = None,
+    ) -> None:
         self._waits = waits
         self._clock = clock
         self._timeout = timeout
-        self._awaited: Counter[tuple[str, str | None, str]] = Counter()
-
-    def awaits(self, account_id: str, conversation_id: str | None, channel_id: str) -> bool:
-        """Return whether a turn of that conversation waits on the channel now, in this process."""
-        return self._awaited[account_id, conversation_id, channel_id] > 0
+        self._waiting = waiting
 
     async def call(
         self,
@@ -141,22 +148,18 @@ class Caller:
     async def _message(self, wait: _Wait, emit: Emit) -> object:
         """Return the first message that answers the call. It listens before anybody is told of the call."""
         async with self._waits.wait_on(wait.account_id, wait.channel) as messages:
-            with self._awaiting(wait):
+            with self._open_to_tokens(wait):
                 emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
                 async for message in messages:
                     if not _is_foreign(message, wait.call.id):
                         return message
         raise Unavailable(f"The server stopped waiting for the result of {wait.call.name}. Try again.")
 
-    @contextmanager
-    def _awaiting(self, wait: _Wait) -> Generator[None]:
-        self._awaited[wait.place] += 1
-        try:
-            yield
-        finally:
-            self._awaited[wait.place] -= 1
-            if not self._awaited[wait.place]:
-                del self._awaited[wait.place]
+    def _open_to_tokens(self, wait: _Wait) -> AbstractContextManager[None]:
+        """Let the session tokens of the conversation answer."""
+        if self._waiting is None or wait.conversation_id is None:
+            return nullcontext()
+        return self._waiting.wait(wait.account_id, wait.conversation_id, wait.channel)
 
     def _unanswered(self, wait: _Wait, why: str, emit: Emit) -> CallOutcome:
         error: dict[str, object] = {"error": why}
@@ -175,10 +178,6 @@ class _Wait:
     conversation_id: str | None
     channel: str
     call: FunctionCall
-
-    @property
-    def place(self) -> tuple[str, str | None, str]:
-        return self.account_id, self.conversation_id, self.channel
 
     def told(self, message: object = None) -> WaitForChannelMessage:
         function: dict[str, object] = {"name": self.call.name, "args": stored_arguments(self.call.arguments)}
