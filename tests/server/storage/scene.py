@@ -9,15 +9,30 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from turnwise.server.ids import SortableIds
-from turnwise.server.storage.base import Account, Once, Storage
+from turnwise.server.storage.base import Account, MessageQuery, Once
+from turnwise.server.storage.journal import JournaledStorage, NewTurn, Place, Publication
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
 
-__all__ = ["DAY", "START", "Adapter", "Scene", "SqliteAdapter", "StillClock", "conversation", "message", "once"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "START",
+    "Adapter",
+    "Scene",
+    "SqliteAdapter",
+    "StillClock",
+    "conversation",
+    "message",
+    "new_turn",
+    "once",
+    "published",
+]
 
 START = 1_795_000_000_000
-DAY = 24 * 60 * 60 * 1000
+HOUR = 60 * 60 * 1000
+DAY = 24 * HOUR
 
 new_id = SortableIds()
 
@@ -35,10 +50,14 @@ class StillClock:
 class Adapter(Protocol):
     """A database of its own, for storages to be opened on."""
 
-    def storage(self, clock: StillClock) -> Storage: ...
+    def storage(self, clock: StillClock) -> JournaledStorage: ...
 
     def rows(self, table: str) -> int:
         """Return how many rows a table has on disk."""
+        ...
+
+    def lapse(self, process_id: str) -> None:
+        """Let a process's lease lapse, as if it had not been renewed in time."""
         ...
 
 
@@ -46,19 +65,23 @@ class Adapter(Protocol):
 class SqliteAdapter:
     path: Path
 
-    def storage(self, clock: StillClock) -> Storage:
+    def storage(self, clock: StillClock) -> JournaledStorage:
         return SqliteStorage(self.path, clock=clock)
 
     def rows(self, table: str) -> int:
         with closing(sqlite3.connect(self.path)) as connection:
             return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - our tables
 
+    def lapse(self, process_id: str) -> None:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("UPDATE processes SET lease_until = 1 WHERE id = ?", (process_id,))
+
 
 @dataclass
 class Scene:
     """An open storage with two accounts."""
 
-    storage: Storage
+    storage: JournaledStorage
     adapter: Adapter
     clock: StillClock
     me: str = "account-me"
@@ -82,6 +105,27 @@ class Scene:
         await self.storage.add_messages(self.me, conversation_id, [stored])
         return stored.id
 
+    async def process(self, process_id: str = "p") -> str:
+        """Begin a lease that lasts until it is made to lapse."""
+        await self.storage.register_process(process_id, lease_ms=HOUR)
+        return process_id
+
+    async def start(self, conversation_id: str, text: str = "hello", *, process: str = "p", **fields: Any) -> Place:
+        """Start a complete; return its place."""
+        turn = new_turn(process, conversation_id=conversation_id, **{"now": self.clock.now, **fields})
+        await self.storage.start_turn(turn, message(text, at=self.clock.now), recent=10)
+        return Place(turn_id=turn.id, process_id=process, attempt=1)
+
+    async def queue(self, channel: str, conversation_id: str | None = None, *, process: str = "p") -> Place:
+        """Queue a dispatch; return its place."""
+        turn = new_turn(process, kind="dispatch", conversation_id=conversation_id, channel_id=channel)
+        assert await self.storage.queue_turn(turn) is None
+        return Place(turn_id=turn.id, process_id=process, attempt=1)
+
+    async def texts(self, conversation_id: str) -> list[str]:
+        """Return the texts of a conversation's messages."""
+        return [item.text for item in await self.storage.list_messages(self.me, conversation_id, MessageQuery())]
+
 
 def conversation(*, at: int = START, **fields: Any) -> Conversation:
     values: dict[str, Any] = {"id": new_id(), "created_at": at, "updated_at": at, **fields}
@@ -91,6 +135,27 @@ def conversation(*, at: int = START, **fields: Any) -> Conversation:
 def message(text: str = "hello", *, at: int = START, **fields: Any) -> Message:
     values: dict[str, Any] = {"id": new_id(), "type": "user", "created_at": at, "updated_at": at, **fields}
     return Message(text=text, **values)
+
+
+def new_turn(process: str = "p", **fields: Any) -> NewTurn:
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "account_id": "account-me",
+        "conversation_id": None,
+        "channel_id": None,
+        "kind": "complete",
+        "request": b"request",
+        "now": START,
+        **fields,
+    }
+    return NewTurn(process_id=process, **values)
+
+
+def published(
+    *lines: str, channel: str = "channel", account: str = "account-me", at: int = START, last_seq: int | None = None
+) -> Publication:
+    data = "\n".join(lines).encode()
+    return Publication(account_id=account, channel_id=channel, data=data, count=len(lines), now=at, last_seq=last_seq)
 
 
 def once(

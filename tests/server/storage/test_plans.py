@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,12 +14,19 @@ from turnwise.server.storage.jobs.listing import filter_statement
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.jobs.terms import Condition
 
-NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep")
+NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep", "journal", "channels")
 
 WALKS_BY_DESIGN = {
     "accounts.accounts": "the command line lists all accounts",
     "accounts.secrets": "the command line lists all secrets",
     "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
+    "journal.bury": "there are few processes",
+    "journal.any_lapsed": "looks at the turns that have not ended, which are few",
+    "journal.lapsed": "looks at the turns that have not ended, which are few",
+    "journal.purge": "reads the first turns that ended, as many as it may remove",
+    "channels.aged": "reads the oldest rows, as many as it may remove",
+    "channels.last_seqs": "walks the channels it is asked for",
+    "channels.history": "numbers the rows it reads, as many as it is asked for",
 }
 
 OTHERS = [Condition("meta.plan", ("pro",), 7), Condition("botId", ("a", "b"), 1)]
@@ -29,7 +37,7 @@ def statements() -> dict[str, str]:
         f"{noun}.{name}": text
         for noun in NOUNS
         for name, text in load(noun).items()
-        if not name.endswith("columns") and not name.startswith("filter_")
+        if not name.endswith(("columns", "fragment")) and not name.startswith("filter_")
     }
     for order in ("asc", "desc"):
         found[f"filter_{order}"] = filter_statement(order, [])
@@ -45,7 +53,7 @@ def database() -> Iterator[sqlite3.Connection]:
 
 
 def plan(database: sqlite3.Connection, statement: str) -> list[str]:
-    numbered = max((number for number in range(1, 10) if f"?{number}" in statement), default=0)
+    numbered = max(map(int, re.findall(r"\?(\d+)", statement)), default=0)
     values = [None] * (numbered or statement.count("?"))
     return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
 

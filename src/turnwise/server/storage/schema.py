@@ -236,9 +236,11 @@ turns: Final = Table(
     sqlite_with_rowid=False,
 )
 _running: Final = text("state = 'running'")
+_waiting: Final = text("state = 'waiting'")
 _unfinished: Final = text("ended_at IS NULL")
 _channelled: Final = text("channel IS NOT NULL")
 Index("turns_running", turns.c.conversation, unique=True, sqlite_where=_running, postgresql_where=_running)
+Index("turns_waiting", turns.c.conversation, turns.c.created_at, sqlite_where=_waiting, postgresql_where=_waiting)
 Index("turns_unfinished", turns.c.owner, sqlite_where=_unfinished, postgresql_where=_unfinished)
 Index("turns_conversation", turns.c.conversation, turns.c.created_at)
 Index(

@@ -100,7 +100,7 @@ def to_turn(db: sqlite3.Connection, row: Row) -> TurnRow:
     """Return the turn in a row of journal.sql's `columns`, with what was journaled of it."""
     id_, account_id, conversation_id, channel_id, kind, state, attempt, owner, *more = row
     message_id, request, steps, tokens, reason, created_at, started_at, ended_at, cancel = more
-    events = cast("Sequence[tuple[int, str]]", run(db, SQL["events"], id_).fetchall()) if ended_at is None else []
+    events = cast("Sequence[tuple[int, str]]", () if ended_at else run(db, SQL["events"], id_).fetchall())
     return TurnRow(
         id=cast("str", id_),
         account_id=cast("str", account_id),

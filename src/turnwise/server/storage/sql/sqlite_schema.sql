@@ -171,6 +171,7 @@ CREATE UNIQUE INDEX turns_channel ON turns (account, channel) WHERE channel IS N
 CREATE INDEX turns_conversation ON turns (conversation, created_at);
 CREATE UNIQUE INDEX turns_running ON turns (conversation) WHERE state = 'running';
 CREATE INDEX turns_unfinished ON turns (owner) WHERE ended_at IS NULL;
+CREATE INDEX turns_waiting ON turns (conversation, created_at) WHERE state = 'waiting';
 CREATE TABLE used_tokens (
 	conversation INTEGER NOT NULL,
 	at BIGINT NOT NULL,

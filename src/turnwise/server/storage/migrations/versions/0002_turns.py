@@ -51,6 +51,7 @@ def _turns() -> None:
         sqlite_with_rowid=False,
     )
     _partial("turns_running", "turns", ["conversation"], "state = 'running'", unique=True)
+    _partial("turns_waiting", "turns", ["conversation", "created_at"], "state = 'waiting'")
     _partial("turns_unfinished", "turns", ["owner"], "ended_at IS NULL")
     op.create_index("turns_conversation", "turns", ["conversation", "created_at"])
     _partial("turns_channel", "turns", ["account", "channel"], "channel IS NOT NULL", unique=True)
