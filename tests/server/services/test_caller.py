@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from turnwise.server.channels.base import Lagging
+from turnwise.server.channels.local import LocalChannels
 from turnwise.server.errors import Unavailable
 from turnwise.server.models.base import FunctionCall
 from turnwise.server.services.caller import Caller, CallOutcome, numbered
 from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.functions import FunctionSet, check_functions
+from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types._base import OMIT
 from turnwise.types.event import Event, WaitForChannelMessageBeginEvent, WaitForChannelMessageEndEvent
 from turnwise.types.function import FunctionDefinition, FunctionResult
@@ -351,3 +355,30 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
         while not true():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0)
+
+
+async def test_over_real_channels_only_what_is_published_after_the_wait_was_told_answers(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "turnwise.db")
+    await storage.open()
+    channels = LocalChannels(storage)
+    await channels.open()
+    publishing: list[asyncio.Task[int]] = []
+
+    def answer(events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, WaitForChannelMessageBeginEvent):
+                message = json.dumps({"data": event.data.id, "id": event.data.id}).encode()
+                publishing.append(asyncio.create_task(channels.publish("a", event.data.channel, message)))
+
+    await channels.publish("a", ONE, b'{"data": "too early"}')
+    await channels.publish("b", ONE, b'{"data": "of another account"}')
+    names = ["one", "two", "again", "one"]
+    calls = [FunctionCall(id=f"id{number}", name=name, arguments="{}") for number, name in enumerate(names)]
+    caller = Caller(channels, clock=itertools.count(1).__next__)
+    async with asyncio.timeout(5):
+        outcomes = await caller.call("a", calls, FUNCTIONS, answer)
+    assert results(outcomes) == ["id0", "id1", "id2", "id3"]
+    assert len(publishing) == 4
+    assert channels.known == 0
+    await channels.close()
+    await storage.close()
