@@ -1,0 +1,85 @@
+"""What the tests of channels are made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from turnwise.server.channels.base import ChannelMessage, Channels, Feed
+from turnwise.server.channels.ring import Bounds
+from turnwise.server.storage.journal import ChannelStore
+
+__all__ = ["ACCOUNT", "CHANNEL", "ChannelScene", "data_of", "read", "rest"]
+
+ACCOUNT = "account-me"
+CHANNEL = "channel-of-16-chars"
+
+Batches = AsyncIterator[Sequence[ChannelMessage]]
+
+
+@dataclass
+class ChannelScene:
+    """A store, and the channels of one process and of others over it."""
+
+    store: ChannelStore
+    make: Callable[[Bounds | None], Channels]
+    opened: list[Channels] = field(default_factory=list[Channels])
+
+    async def begin(self) -> None:
+        self.channels = await self.process()
+
+    async def process(self, bounds: Bounds | None = None) -> Channels:
+        """Return the channels of another process."""
+        channels = self.make(bounds)
+        await channels.open()
+        self.opened.append(channels)
+        return channels
+
+    async def end(self) -> None:
+        for channels in self.opened:
+            await channels.close()
+
+    async def publish(self, *texts: object, channel: str = CHANNEL, account: str = ACCOUNT) -> int:
+        """Publish messages; return the last one's number."""
+        seq = 0
+        for text in texts:
+            seq = await self.channels.publish(account, channel, str(text).encode())
+        return seq
+
+    async def flush(self, feed: Feed) -> None:
+        """Store what a feed said, as the flusher does."""
+        publication = feed.take()
+        if publication is not None:
+            await self.store.publish([publication])
+
+    async def kept(self, **start: int) -> list[int]:
+        """Return what somebody is told who subscribes now, until nothing comes for a moment."""
+        async with self.channels.subscribe(ACCOUNT, CHANNEL, **start) as batches:
+            return data_of(await rest(batches))
+
+
+def data_of(messages: Sequence[ChannelMessage]) -> list[int]:
+    """Return messages that are numbers."""
+    return [int(message.data) for message in messages]
+
+
+async def read(batches: Batches, count: int) -> list[ChannelMessage]:
+    """Return the next messages, `count` of them."""
+    messages: list[ChannelMessage] = []
+    async with asyncio.timeout(5):
+        while len(messages) < count:
+            messages += await anext(batches)
+    assert len(messages) == count, messages
+    return messages
+
+
+async def rest(batches: Batches, silence: float = 0.05) -> list[ChannelMessage]:
+    """Return the messages that come until none comes for `silence` seconds."""
+    messages: list[ChannelMessage] = []
+    try:
+        while True:
+            async with asyncio.timeout(silence):
+                messages += await anext(batches)
+    except TimeoutError:
+        return messages
