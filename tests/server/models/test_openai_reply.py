@@ -191,6 +191,18 @@ def test_an_id_that_is_made_is_never_another_calls() -> None:
     assert ids == ["call00001", "call00002"]
 
 
+def test_an_id_that_comes_twice_is_kept_once() -> None:
+    stream = calls(piece("{}", name="f", id="a"), piece("{}", name="g", id="a", index=1))
+    ids = [delta.id for delta in read(stream, END) if isinstance(delta, FunctionCall)]
+    assert ids == ["a", "call00001"]
+
+
+def test_a_function_called_twice_without_index_or_id_is_two_calls_though_the_first_has_no_arguments() -> None:
+    whole = piece("", name="f", index=None), piece("{}", name="g", index=None), piece('{"n": 1}', name="f", index=None)
+    made = [(delta.name, delta.arguments) for delta in read(calls(*whole), END) if isinstance(delta, FunctionCall)]
+    assert made == [("f", "{}"), ("g", "{}"), ("f", '{"n": 1}')]
+
+
 def test_a_name_that_comes_with_every_fragment_and_no_id_makes_one_call() -> None:
     fragments = [piece(part, name="f") for part in ("", '{"a', '": 1', "}", "")]
     assert read(*map(calls, fragments), END)[:-1] == [FunctionCall(id="call00000", name="f", arguments='{"a": 1}')]

@@ -139,6 +139,11 @@ def test_calls_of_one_reply_are_one_message_with_its_text_and_results_follow() -
     ]
 
 
+def test_a_reply_that_said_nothing_has_no_content() -> None:
+    (message,) = sent(PromptMessage("bot", ""), call("a"))
+    assert message == {"role": "assistant", "content": None, "tool_calls": [called("a")]}
+
+
 def test_calls_of_functions_that_are_no_longer_offered_are_sent_under_names_that_servers_take() -> None:
     messages = sent(call("a", name="look up!"), answer("a", "1", name="look up!"))
     assert messages[0]["tool_calls"] == [called("a", name="look_up_")]

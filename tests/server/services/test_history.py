@@ -197,6 +197,11 @@ def test_the_calls_of_the_exchange_that_runs_are_sent_however_few_messages_are()
     assert sketch(prompted(*history, most=1)) == ["a", "f?", "f!", "g?", "g!"]
 
 
+def test_what_was_said_between_the_calls_of_the_exchange_that_runs_takes_none_of_them_away() -> None:
+    history = said("user", "a"), requested("f"), responded("f"), said("context", "b"), requested("g"), responded("g")
+    assert sketch(prompted(*history, most=1)) == ["a", "f?", "f!", "b", "g?", "g!"]
+
+
 def test_where_the_window_ends_a_call_goes_with_its_answer() -> None:
     history = (
         said("user", "a"),

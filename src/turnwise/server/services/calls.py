@@ -95,14 +95,14 @@ class _Pairing:
         """The reply that a request which follows now belongs to."""
         self._open: list[_Call] = []
         """Requests that a response may answer."""
-        self._passed = 0
-        """How many of them came before the user spoke."""
+        self._asked = False
+        """Whether the user spoke since they were made."""
 
     def say(self, message: PromptMessage) -> None:
         self._reply = None
         self._told.append(message)
         if message.type == "user":
-            self._passed = len(self._open)
+            self._asked = True
         elif message.type == "bot":
             self._go_on()
 
@@ -134,8 +134,9 @@ class _Pairing:
 
     def _go_on(self) -> None:
         """The bot goes on: what was open when the user spoke is answered no more."""
-        del self._open[: self._passed]
-        self._passed = 0
+        if self._asked:
+            self._open.clear()
+            self._asked = False
 
     def _calling(self) -> _Reply:
         if self._reply is None:
@@ -152,8 +153,7 @@ class _Pairing:
         """Return the call that a response answers: the first that waits for it, or one that is made up for it."""
         key = _key(function)
         for index, call in enumerate(self._open):
-            if call.name == function.name and (key in {ANY, call.key}):
-                self._passed -= index < self._passed
+            if call.name == function.name and key in {ANY, call.key}:
                 return self._open.pop(index)
         call = _Call(function)
         reply = _Reply()
