@@ -87,4 +87,4 @@ class MemoryStore:
             for seq in range(row.seq - row.count + 1, row.seq + 1)
         ][-length:]
         await self._wait()
-        return seqs[0] - 1 if seqs else self.last[account_id, channel_id]
+        return seqs[0] - 1 if seqs else (await self.stored_seqs([(account_id, channel_id)]))[0]

@@ -10,7 +10,7 @@ from turnwise.server.channels.base import ChannelMessage, Channels, Feed
 from turnwise.server.channels.ring import Bounds
 from turnwise.server.storage.journal import ChannelStore
 
-__all__ = ["ACCOUNT", "CHANNEL", "ChannelScene", "data_of", "read", "rest"]
+__all__ = ["ACCOUNT", "CHANNEL", "Batches", "ChannelScene", "data_of", "read", "rest"]
 
 ACCOUNT = "account-me"
 CHANNEL = "channel-of-16-chars"
