@@ -15,9 +15,9 @@ from turnwise.server.channels.base import Channels
 from turnwise.server.channels.local import LocalChannels
 from turnwise.server.cors import Cors
 from turnwise.server.errors import NotFound, Unavailable
-from turnwise.server.exchange import Limits
+from turnwise.server.exchange import HttpExchange, Limits
 from turnwise.server.gate import Gate
-from turnwise.server.handler import Endpoint
+from turnwise.server.handler import EXCHANGE, Endpoint
 from turnwise.server.ids import Clock, NewId, new_id, now
 from turnwise.server.models.base import Models
 from turnwise.server.page import Page
@@ -184,4 +184,8 @@ async def _spec() -> tuple[int, bytes]:
 
 
 async def _unknown_path(scope: Scope, _receive: Receive, _send: Send) -> None:
+    if scope["method"] == "OPTIONS":  # a browser that is refused here keeps the 404 itself from its page
+        exchange: HttpExchange = scope[EXCHANGE]
+        await exchange.answer(b"")
+        return
     raise NotFound(f"There is nothing at {scope['path']}. `GET /api/v1/spec` lists the operations of this server.")
