@@ -80,9 +80,9 @@ WHERE {mine_fragment} AND ended_at IS NULL AND conversation IS NULL
 -- name: running_in
 SELECT {columns} FROM turns WHERE conversation = ? AND state = 'running'
 
--- name: running_of
+-- name: unfinished_of
 SELECT t.id, t.attempt, t.cancel FROM processes p CROSS JOIN turns t ON t.owner = p.id
-WHERE p.id = ? AND p.lease_until > {now_fragment} AND t.ended_at IS NULL AND t.state = 'running'
+WHERE p.id = ? AND p.lease_until > {now_fragment} AND t.ended_at IS NULL
 
 -- name: cancelled_of
 SELECT id FROM turns WHERE owner = ? AND ended_at IS NULL AND cancel = 1

@@ -1,0 +1,461 @@
+"""Whatever processes do, and whenever they die: no turn is lost, doubled, or written by one that lost it.
+
+Every rule is run against an SQLite storage and against a model of lists and dictionaries. Places are never forgotten:
+a rule may write from any place there ever was, as a process does that was frozen and thawed. The model knows which
+writes must be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+from tests.server.storage.scene import (
+    HOUR,
+    START,
+    SqliteAdapter,
+    StillClock,
+    conversation,
+    message,
+    new_turn,
+    published,
+)
+
+from turnwise.server.storage.base import Account, Exchange, MessageQuery
+from turnwise.server.storage.jobs.turns import SQL
+from turnwise.server.storage.journal import Busy, Flush, Place, Publication, TurnLost
+from turnwise.server.storage.sqlite import SqliteStorage
+from turnwise.server.storage.writer import Connect, GroupWriter
+
+ME = "account-me"
+NO_PLACE: Any = multiple()
+SLOTS = st.integers(min_value=0, max_value=2)
+WHICH = st.integers(min_value=0, max_value=1)
+KINDS = st.sampled_from(["complete", "receive"])
+WORDS = st.sampled_from(["", "one ", "two ", "three "])
+ENDS = st.sampled_from(["done", "aborted", "failed"])
+
+
+@dataclass
+class Turn:
+    """What the model knows of a turn."""
+
+    id: str
+    kind: str
+    owner: str
+    conversation: str | None
+    channel: str | None
+    state: str
+    attempt: int = 1
+    message: bool = False
+    text: str = ""
+    steps: bytes | None = None
+    tokens: int = 0
+    cancelled: bool = False
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in {"waiting", "running"}
+
+
+@dataclass
+class Model:
+    """What must be on disk."""
+
+    alive: set[str] = field(default_factory=set[str])
+    turns: dict[str, Turn] = field(default_factory=dict[str, Turn])
+    texts: dict[str, list[tuple[str, bool]]] = field(default_factory=dict[str, list[tuple[str, bool]]])
+    """Messages by conversation: text, and whether it was interrupted."""
+    lines: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def holds(self, place: Place) -> bool:
+        turn = self.turns[place.turn_id]
+        return (
+            turn.unfinished
+            and (turn.owner, turn.attempt) == (place.process_id, place.attempt)
+            and place.process_id in self.alive
+        )
+
+    def blocking(self, conversation_id: str | None) -> Turn | None:
+        running = [
+            turn for turn in self.turns.values() if turn.conversation == conversation_id and turn.state == "running"
+        ]
+        assert len(running) <= 1
+        return running[0] if running and conversation_id is not None else None
+
+    def make_way(self, turn: Turn) -> type[Exception] | None:
+        """Settle a dead turn, or say that a living one is in the way."""
+        if turn.kind == "dispatch" or turn.owner in self.alive:
+            return Busy
+        self.interrupt(turn)
+        return None
+
+    def interrupt(self, turn: Turn) -> None:
+        if turn.text and turn.conversation is not None:
+            self.texts[turn.conversation].append((turn.text, True))
+        self.end(turn, "interrupted")
+
+    def end(self, turn: Turn, state: str) -> None:
+        turn.state, turn.text, turn.steps = state, "", None
+
+    def lapsed(self) -> list[Turn]:
+        return [turn for turn in self.turns.values() if turn.unfinished and turn.owner not in self.alive]
+
+
+def hasty(connect: Connect) -> GroupWriter:
+    """Return a writer that does not wait for the disk: what survives a power cut is another test's question."""
+
+    def connection() -> sqlite3.Connection:
+        made = connect()
+        made.execute("PRAGMA synchronous = OFF")
+        return made
+
+    return GroupWriter(connection)
+
+
+class Journaling(RuleBasedStateMachine):
+    """Three processes, two conversations, and whatever becomes of them."""
+
+    places: Bundle[Place] = Bundle("places")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner()
+        self.adapter = SqliteAdapter(self.folder / "t.db")
+        self.storage = SqliteStorage(self.adapter.path, clock=StillClock(), writer=hasty)
+        self.model = Model()
+        self.processes = ["", "", ""]
+        self.conversations: list[str] = []
+        self.count = 0
+        self.runner.run(self.storage.open())
+
+    def teardown(self) -> None:
+        self.runner.run(self.storage.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    def do(self, doing: Any, expected: type[Exception] | None = None) -> Any:
+        """Return what storage answered; check that it refused what the model refuses."""
+        try:
+            answer = self.runner.run(doing)
+        except (Busy, TurnLost) as error:
+            assert type(error) is expected  # noqa: PT017 - which refusal, or none, is the question
+            return None
+        assert expected is None
+        return answer
+
+    def new(self, word: str) -> str:
+        """Return a text that was never used."""
+        self.count += 1
+        return f"{word}{self.count} "
+
+    # Processes
+
+    @initialize()
+    def begin(self) -> None:
+        self.do(self.storage.ensure_account(Account(ME, "me"), now=START))
+        for _ in range(2):
+            given = conversation()
+            self.do(self.storage.create_conversation(ME, given, []))
+            self.conversations.append(given.id)
+            self.model.texts[given.id] = []
+        for slot in range(3):
+            self.register(slot, again=False)
+
+    @rule(slot=SLOTS, again=st.booleans())
+    def register(self, slot: int, again: bool) -> None:
+        """Begin a lease, under an id of its own or under the one of before."""
+        id_ = self.processes[slot] if again else self.new("process-").strip()
+        if id_ in self.model.alive:
+            return
+        self.processes[slot] = id_
+        self.do(self.storage.register_process(id_, lease_ms=HOUR))
+        for turn in self.model.turns.values():
+            if turn.unfinished and turn.owner == id_:
+                turn.owner = ""
+        self.model.alive.add(id_)
+
+    @rule(slot=SLOTS)
+    def lapse(self, slot: int) -> None:
+        self.adapter.lapse(self.processes[slot])
+        self.model.alive.discard(self.processes[slot])
+
+    @rule(target=places, slot=SLOTS)
+    def come_back(self, slot: int) -> Any:
+        """Die, begin again under the same id, and claim what was left behind; the old places are still there."""
+        self.lapse(slot)
+        self.register(slot, again=True)
+        return self.claim(slot, limit=100)
+
+    @rule(place=places, ends=st.booleans())
+    def thaw(self, place: Place, ends: bool) -> None:
+        """Be frozen for longer than the lease lasts, and go on as if nothing had been."""
+        self.adapter.lapse(place.process_id)
+        self.model.alive.discard(place.process_id)
+        if ends:
+            self.settle(place, "done")
+        else:
+            self.step(place)
+
+    @rule(slot=SLOTS)
+    def leave(self, slot: int) -> None:
+        self.do(self.storage.leave_process(self.processes[slot]))
+        self.model.alive.discard(self.processes[slot])
+
+    @rule(slot=SLOTS)
+    def renew(self, slot: int) -> None:
+        renewed = self.do(self.storage.renew_process(self.processes[slot], lease_ms=HOUR))
+        assert renewed == (self.processes[slot] in self.model.alive)
+
+    @rule(target=places, slot=SLOTS, limit=st.sampled_from([1, 2, 100]))
+    def claim(self, slot: int, limit: int) -> Any:
+        id_ = self.processes[slot]
+        claimed = self.do(self.storage.claim_lapsed(id_, limit=limit, now=START))
+        adopted: list[Place] = []
+        for turn in self.model.lapsed()[:limit] if id_ in self.model.alive else []:
+            if turn.kind == "dispatch":
+                turn.owner, turn.attempt = id_, turn.attempt + 1
+                adopted.append(Place(turn_id=turn.id, process_id=id_, attempt=turn.attempt))
+            else:
+                self.model.interrupt(turn)
+        assert [(turn.id, turn.process_id, turn.attempt) for turn in claimed] == [
+            (place.turn_id, place.process_id, place.attempt) for place in adopted
+        ]
+        if limit == 100 and id_ in self.model.alive:
+            assert self.model.lapsed() == []
+        return multiple(*adopted)
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.storage.close())
+        self.runner.run(self.storage.open())
+
+    # Turns
+
+    @rule(target=places, slot=SLOTS, which=WHICH, kind=KINDS)
+    def start(self, slot: int, which: int, kind: Any) -> Any:
+        id_, owner = self.conversations[which], self.processes[slot]
+        blocking = self.model.blocking(id_)
+        expected: type[Exception] | None = None
+        if owner not in self.model.alive:
+            expected = TurnLost
+        elif blocking is not None:
+            expected = self.model.make_way(blocking)
+        turn, said = new_turn(owner, conversation_id=id_, kind=kind), self.new("user-")
+        start = self.do(self.storage.start_turn(turn, message(said), recent=3), expected)
+        if expected is not None:
+            return NO_PLACE
+        self.model.texts[id_].append((said, False))
+        assert [item.text for item in start.history] == [text for text, _ in self.model.texts[id_][-3:]]
+        self.model.turns[turn.id] = Turn(turn.id, kind, owner, id_, None, "running", message=True)
+        return Place(turn_id=turn.id, process_id=owner, attempt=1)
+
+    @rule(target=places, slot=SLOTS, which=WHICH | st.none())
+    def queue(self, slot: int, which: int | None) -> Any:
+        id_, owner = None if which is None else self.conversations[which], self.processes[slot]
+        channel = self.new("channel-")
+        turn = new_turn(owner, conversation_id=id_, channel_id=channel, kind="dispatch")
+        expected = None if owner in self.model.alive else TurnLost
+        self.do(self.storage.queue_turn(turn), expected)
+        if expected is not None:
+            return NO_PLACE
+        self.model.turns[turn.id] = Turn(turn.id, "dispatch", owner, id_, channel, "waiting")
+        self.model.lines[channel] = []
+        return Place(turn_id=turn.id, process_id=owner, attempt=1)
+
+    @rule(place=places)
+    def run(self, place: Place) -> None:
+        """Let a dispatch run."""
+        turn = self.model.turns[place.turn_id]
+        if turn.kind != "dispatch":
+            return
+        expected: type[Exception] | None = None if self.model.holds(place) else TurnLost
+        if turn.conversation is None:
+            self.do(self.storage.run_stateless(place, now=START), expected)
+        else:
+            blocking = self.model.blocking(turn.conversation)
+            if expected is None and blocking is not None and blocking is not turn:
+                expected = self.model.make_way(blocking)
+            said = self.new("user-")
+            start = self.do(self.storage.resume_turn(place, message(said), recent=3, now=START), expected)
+            if expected is None:
+                if not turn.message:
+                    self.model.texts[turn.conversation].append((said, False))
+                turn.message = True
+                assert [item.text for item in start.history] == [
+                    text for text, _ in self.model.texts[turn.conversation][-3:]
+                ]
+        if expected is None:
+            turn.state = "running"
+
+    @rule(items=st.lists(st.tuples(places, WORDS), min_size=1, max_size=3, unique_by=lambda item: item[0].turn_id))
+    def flush(self, items: Sequence[tuple[Place, str]]) -> None:
+        flushes: list[Flush] = []
+        lost: list[str] = []
+        cancelled: list[str] = []
+        for place, word in items:
+            turn = self.model.turns[place.turn_id]
+            text = self.new(word) if word else ""
+            tokens = turn.tokens + 1
+            flushes.append(Flush(place=place, text=text, tokens=tokens, published=self.publication(turn, text)))
+            if not self.model.holds(place):
+                lost.append(turn.id)
+                continue
+            turn.text += text
+            turn.tokens = tokens
+            self.publish(turn, text)
+            if turn.cancelled:
+                cancelled.append(turn.id)
+        assert self.do(self.storage.flush(flushes)) == (lost, cancelled)
+
+    @rule(place=places)
+    def step(self, place: Place) -> None:
+        turn, text = self.model.turns[place.turn_id], self.new("step-")
+        exchange = Exchange(messages=[message(text)] if turn.conversation is not None else [])
+        steps = text.encode()
+        held = self.model.holds(place) and turn.state == "running"
+        self.do(
+            self.storage.store_step(place, exchange, steps=steps, published=self.publication(turn, text)),
+            None if held else TurnLost,
+        )
+        if held:
+            turn.text, turn.steps = "", steps
+            self.say(turn, text)
+
+    @rule(place=places, state=ENDS)
+    def settle(self, place: Place, state: Any) -> None:
+        turn, text = self.model.turns[place.turn_id], self.new("end-")
+        exchange = Exchange(messages=[message(text)] if turn.conversation is not None else [])
+        held = self.model.holds(place)
+        self.do(
+            self.storage.settle_turn(
+                place, exchange, state=state, reason="why", now=START, published=self.publication(turn, text)
+            ),
+            None if held else TurnLost,
+        )
+        if held:
+            self.model.end(turn, state)
+            self.say(turn, text)
+
+    @rule(place=places, by_channel=st.booleans())
+    def cancel(self, place: Place, by_channel: bool) -> None:
+        asked = self.model.turns[place.turn_id]
+        if by_channel and asked.channel is not None:
+            candidates = [asked] if asked.unfinished else []
+            answer = self.do(self.storage.cancel_turn(ME, channel_id=asked.channel))
+        elif asked.conversation is not None:
+            there = [turn for turn in self.model.turns.values() if turn.conversation == asked.conversation]
+            candidates = [turn for turn in there if turn.state == "running"]
+            candidates += [turn for turn in there if turn.state == "waiting"]
+            answer = self.do(self.storage.cancel_turn(ME, conversation_id=asked.conversation))
+        else:
+            return
+        if not candidates:
+            assert answer is None
+            return
+        turn = candidates[0]
+        if turn.state == "waiting" and turn.owner not in self.model.alive:
+            self.model.end(turn, "aborted")
+        else:
+            turn.cancelled = True
+        assert (answer.id, answer.state, answer.cancelled) == (turn.id, turn.state, turn.cancelled)
+
+    def publication(self, turn: Turn, text: str) -> Publication | None:
+        return published(text, channel=turn.channel) if turn.channel is not None and text else None
+
+    def publish(self, turn: Turn, text: str) -> None:
+        if turn.channel is not None and text:
+            self.model.lines[turn.channel].append(text)
+
+    def say(self, turn: Turn, text: str) -> None:
+        self.publish(turn, text)
+        if turn.conversation is not None:
+            self.model.texts[turn.conversation].append((text, False))
+
+    # What is on disk
+
+    @invariant()
+    def messages_are_stored_once_and_in_order(self) -> None:
+        for id_, texts in self.model.texts.items():
+            stored: list[tuple[str, bool]] = []
+            cursor: str | None = None
+            while page := self.do(self.storage.list_messages(ME, id_, MessageQuery(cursor=cursor))):
+                stored += [(item.text, item.meta == {"interrupted": True, "reason": "crash"}) for item in page]
+                cursor = page[-1].id
+            assert stored == texts
+
+    @invariant()
+    def events_are_published_once_and_in_order(self) -> None:
+        for channel, lines in list(self.model.lines.items())[-3:]:
+            rows = self.do(self.storage.channel_rows(ME, channel, after=0, limit=1000, now=START))
+            assert [(row.seq, row.data.decode()) for row in rows] == list(enumerate(lines, 1))
+
+    @invariant()
+    def turns_are_where_they_are(self) -> None:
+        newest = {turn.conversation: turn for turn in self.model.turns.values() if turn.conversation is not None}
+        channels = [turn for turn in self.model.turns.values() if turn.channel is not None][-3:]
+        for turn in [*newest.values(), *channels]:
+            if turn.channel is not None:
+                row = self.do(self.storage.find_turn(ME, channel_id=turn.channel))
+            else:
+                row = self.do(self.storage.find_turn(ME, conversation_id=turn.conversation))
+            assert (row.id, row.state, row.attempt, row.process_id) == (turn.id, turn.state, turn.attempt, turn.owner)
+            assert (row.text, row.steps, row.tokens) == (turn.text, turn.steps, turn.tokens)
+            assert (row.message_id is not None, row.cancelled) == (turn.message, turn.cancelled)
+
+
+TestJournaling = Journaling.TestCase
+TestJournaling.settings = settings(
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+# Mutants: the machine must find each of them out.
+
+HELD = ("mine", "run_stateless", "step", "settle", "unfinished_of")
+
+MUTANTS = {
+    "ignores the attempt": ("attempt = ?", "? IS NOT NULL"),
+    "skips the lease": ("p.lease_until > CAST(round(", "0 < CAST(round("),
+    "writes turns that have ended": ("ended_at IS NULL", "1"),
+}
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, mutant: str) -> int:
+    """Plant a bug in the conditions of all writes; return in how many."""
+    right, wrong = MUTANTS[mutant]
+    changed = {name: SQL[name].replace(right, wrong) for name in HELD if right in SQL[name]}
+    for name, statement in changed.items():
+        monkeypatch.setitem(SQL, name, statement)
+    return len(changed)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_journal_that_cheats_is_found_out(monkeypatch: pytest.MonkeyPatch, mutant: str) -> None:
+    assert planted(monkeypatch, mutant) >= 3
+    bounded = settings(
+        max_examples=100,
+        stateful_step_count=60,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    with pytest.raises(AssertionError):
+        run_machine(Journaling, settings=bounded)
