@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -39,7 +39,7 @@ from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.server.storage.writer import Connect, GroupWriter
 
 ME = "account-me"
-NO_PLACE: Any = multiple()
+NO_PLACE = cast("Any", multiple())
 SLOTS = st.integers(min_value=0, max_value=2)
 WHICH = st.integers(min_value=0, max_value=1)
 KINDS = st.sampled_from(["complete", "receive"])
@@ -431,7 +431,7 @@ HELD = ("mine", "run_stateless", "step", "settle", "unfinished_of")
 MUTANTS = {
     "ignores the attempt": ("attempt = ?", "? IS NOT NULL"),
     "skips the lease": ("p.lease_until > CAST(round(", "0 < CAST(round("),
-    "writes turns that have ended": ("ended_at IS NULL", "1"),
+    "writes turns that have ended": ("ended_at IS NULL", "ended_at IS ended_at"),
 }
 
 

@@ -228,6 +228,6 @@ class _Purge(Protocol):
 
 _PURGES: Final[Sequence[tuple[_Purge, int]]] = (
     (upkeep.purge, PURGE_AT_ONCE),
-    (turns.purge_turns, PURGE_AT_ONCE),
+    (turns.purge_turns, 10 * PURGE_AT_ONCE),
     (channels.purge_channels, ROWS_AT_ONCE),
 )
