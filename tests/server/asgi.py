@@ -92,6 +92,11 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     chunks: list[bytes] = field(default_factory=list[bytes])
     complete: bool = False
+    reading: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether the client takes what comes."""
+
+    def __post_init__(self) -> None:
+        self.reading.set()
 
     @property
     def body(self) -> bytes:
@@ -241,6 +246,7 @@ def _into(reply: Reply) -> Callable[[MutableMapping[str, object]], Awaitable[Non
             reply.headers = {name.decode(): value.decode() for name, value in pairs}
         else:
             assert not reply.complete, "an answer ends once"
+            await reply.reading.wait()
             reply.chunks.append(msgspec.convert(message.get("body", b""), bytes))
             reply.complete = not message.get("more_body", False)
 

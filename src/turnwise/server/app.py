@@ -25,7 +25,7 @@ from turnwise.server.routes import OPERATIONS
 from turnwise.server.services import Services
 from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, digest_secret
 from turnwise.server.services.channel import ChannelService
-from turnwise.server.services.channel_access import WaitingChannels
+from turnwise.server.services.channel_access import WaitingChannels, dispatches_of
 from turnwise.server.services.conversation import ConversationService
 from turnwise.server.services.message import MessageService
 from turnwise.server.services.session import SessionService, random_key
@@ -71,7 +71,7 @@ class Application:
         self._gate: Gate | None = None
         self._turns: TurnService | None = None
         self.channels: Channels = adapters.channels or LocalChannels(adapters.storage, clock=adapters.clock)
-        self.waiting = WaitingChannels()
+        self.waiting = WaitingChannels(dispatches_of(adapters.storage))
         """What session tokens may do on channels."""
         self._upkeep: asyncio.Task[None] | None = None
 

@@ -24,7 +24,7 @@ class MemoryStore:
     pause: Callable[[], float] = lambda: 0.0
     rows: defaultdict[Key, list[ChannelRow]] = field(default_factory=lambda: defaultdict(list))
     last: defaultdict[Key, int] = field(default_factory=lambda: defaultdict(int))
-    known: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    known: dict[tuple[str, str, str], bytes] = field(default_factory=dict[tuple[str, str, str], bytes])
     _order: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def _wait(self) -> None:
