@@ -21,6 +21,8 @@ from turnwise.server.services.session import SessionService
 REACH = {
     "completeConversationMessage",
     "dispatchStatefulConversation",
+    "fetchConversationTurn",
+    "cancelConversationTurn",
     "receiveConversationMessage",
     "sendConversationMessage",
     "fetchConversation",
@@ -39,8 +41,12 @@ BODIES: dict[str, dict[str, object]] = {
     "sendConversationMessage": {"text": "hi"},
     "createConversationMessage": {"type": "user", "text": "hi"},
     "completeConversation": {"messages": [{"type": "user", "text": "hi"}]},
+    "dispatchConversation": {"messages": [{"type": "user", "text": "hi"}]},
     "publishChannelMessage": {"message": {"text": "hi"}},
 }
+
+NO_TURN = {"fetchConversationTurn", "cancelConversationTurn", "cancelChannelTurn"}
+"""Who asks these of the scene is let in, and told that no turn is there."""
 
 UNBUILT = {operation.name for operation in OPERATIONS if operation.result is None and operation.events is None}
 
@@ -114,7 +120,7 @@ async def test_another_accounts_data_is_403(scene: Scene, operation: Operation) 
     elif "{conversationId}" in operation.path:
         assert (reply.status, reply.code) == (403, "NOT_AUTHORIZED")
     else:
-        assert reply.status == 200
+        assert reply.status == (404 if operation.name in NO_TURN else 200)
         assert scene.conversation not in reply.text
 
 
@@ -126,7 +132,8 @@ async def test_a_session_token_opens_just_what_is_listed_in_its_own_conversation
     if operation.name not in REACH:
         assert (reply.status, reply.code) == (403, "NOT_AUTHORIZED")
     else:
-        assert reply.status == (501 if operation.name in UNBUILT else 200), reply.text
+        expected = 501 if operation.name in UNBUILT else 404 if operation.name in NO_TURN else 200
+        assert reply.status == expected, reply.text
 
 
 @every_operation

@@ -249,8 +249,6 @@ async def test_usage_sums_tokens_and_messages(api: Api) -> None:
 @pytest.mark.parametrize(
     "method, path",
     [
-        ("POST", "/conversation/{id}/dispatch"),
-        ("POST", "/conversation/dispatch"),
         ("POST", "/conversation/{id}/compact"),
         ("POST", "/conversation/compact"),
         ("POST", "/conversation/{id}/contact/upsert"),
@@ -258,8 +256,6 @@ async def test_usage_sums_tokens_and_messages(api: Api) -> None:
         ("POST", "/conversation/{id}/attachment/upload"),
         ("POST", "/Attachment/{id}/upload"),
         ("POST", "/conversation/{id}/message/m/synthesize"),
-        ("POST", "/channel/channel-of-16-chars/publish"),
-        ("POST", "/channel/channel-of-16-chars/subscribe"),
     ],
 )
 async def test_operations_to_come_say_so(api: Api, method: str, path: str) -> None:

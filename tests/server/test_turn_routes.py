@@ -176,7 +176,6 @@ class TestPings:
 
 
 UNBUILT: list[tuple[dict[str, object], str]] = [
-    ({"functions": [{"name": "f", "description": "", "parameters": {}}]}, "functions"),
     ({"extensions": {"datasets": [{"records": []}]}}, "extensions.datasets"),
     ({"extensions": {"skillsets": [{"abilities": []}]}}, "extensions.skillsets"),
     ({"extensions": {"features": [{"name": "f"}]}}, "extensions.features"),

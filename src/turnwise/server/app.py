@@ -27,6 +27,7 @@ from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, di
 from turnwise.server.services.channel import ChannelService
 from turnwise.server.services.channel_access import WaitingChannels, dispatches_of
 from turnwise.server.services.conversation import ConversationService
+from turnwise.server.services.limits import Ceilings
 from turnwise.server.services.message import MessageService
 from turnwise.server.services.session import SessionService, random_key
 from turnwise.server.services.turns import TurnService, TurnSettings
@@ -83,6 +84,7 @@ class Application:
         await self.channels.open()
         services, authenticator = await self._services()
         self._turns = services.turns
+        await self._turns.open()
         renderer = Renderer(clock=clock, ping_interval=settings.ping_interval)
         self._gate = Gate(
             self._routes(services, authenticator, renderer),
@@ -141,18 +143,32 @@ class Application:
             guests[digest_secret(secret)] = account
         open_accounts = frozenset(account.id for account in guests.values())
         sessions = SessionService(storage, clock=clock, key=key, open_accounts=open_accounts)
+        settings = self.settings
+        turns = TurnService(
+            storage,
+            self.channels,
+            adapters.models,
+            waiting=self.waiting,
+            new_id=make_id,
+            clock=clock,
+            settings=TurnSettings(
+                wait=settings.turn_timeout,
+                ceilings=Ceilings(
+                    iterations=settings.max_iterations,
+                    continuations=settings.max_continuations,
+                    calls=settings.max_calls,
+                ),
+                function_timeout=settings.function_timeout,
+                dispatches=settings.max_dispatches,
+                account_dispatches=settings.max_account_dispatches,
+            ),
+        )
         services = Services(
             conversations=ConversationService(storage, adapters.models, new_id=make_id, clock=clock),
             messages=MessageService(storage, new_id=make_id, clock=clock),
             sessions=sessions,
+            turns=turns,
             channels=ChannelService(self.channels, self.waiting),
-            turns=TurnService(
-                storage,
-                adapters.models,
-                new_id=make_id,
-                clock=clock,
-                settings=TurnSettings(wait=self.settings.turn_timeout),
-            ),
         )
         return services, Authenticator(storage, sessions, guests=guests)
 

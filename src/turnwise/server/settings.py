@@ -83,6 +83,10 @@ class Settings:
     """How often a reply that its length cut is gone on with in one completion at most, likewise."""
     max_calls: Count = 100
     """How many functions a model may call in one completion at most, likewise."""
+    max_dispatches: Count = 1_000
+    """How many dispatched turns run at once; further ones wait."""
+    max_account_dispatches: Count = 100
+    """Likewise of one account."""
     grace: Annotated[float, Meta(ge=0)] = 30.0
     """Seconds that running replies may take to end once the server was told to stop."""
     ping_interval: Seconds = 10.0

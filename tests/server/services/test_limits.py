@@ -11,11 +11,11 @@ from turnwise.types.extension import Limits
 
 @pytest.mark.parametrize("limits", [None, OMIT, Limits(), Limits(iterations=None, calls=None)])
 def test_without_limits_of_a_request_the_servers_hold(limits: Limits | None | Omit) -> None:
-    assert Ceilings().within(limits) == Ceilings(iterations=25, continuations=5, calls=100)
+    assert Ceilings().within(limits) == Ceilings(iterations=25, continuations=0, calls=100)
 
 
 def test_a_request_lowers_what_it_names() -> None:
-    assert Ceilings().within(Limits(iterations=3)) == Ceilings(iterations=3)
+    assert Ceilings().within(Limits(iterations=3)) == Ceilings(iterations=3, continuations=0)
     assert Ceilings().within(Limits(continuations=1, calls=7)) == Ceilings(continuations=1, calls=7)
 
 

@@ -29,7 +29,7 @@ def told(deltas: list[Delta], cuts: list[int]) -> tuple[Reply, list[Event]]:
 @given(DELTAS, st.lists(st.integers(0, 20), max_size=4))
 def test_tokens_concatenated_are_the_reply_and_messages_repeat_it(deltas: list[Delta], cuts: list[int]) -> None:
     reply, events = told(deltas, cuts)
-    events += reply.last_events()
+    events += reply.untold(reply.messages())
     text = "".join(event.data.token for event in events if isinstance(event, TokenEvent))
     reasoning = "".join(event.data.token for event in events if isinstance(event, ReasoningTokenEvent))
     messages = [event.data for event in events if isinstance(event, MessageEvent)]
@@ -62,15 +62,14 @@ def test_reasoning_is_a_message_of_its_own_before_the_first_word() -> None:
 
 def test_an_interrupted_reply_is_marked_and_without_a_word_not_kept() -> None:
     reply, _ = told([TextDelta("Half a")], [])
-    (message,) = reply.messages(lambda: "id", "abort")
+    (message,) = reply.messages("abort")
     assert (message.text, message.meta) == ("Half a", {"interrupted": True, "reason": "abort"})
     silent, _ = told([], [])
-    assert silent.messages(lambda: "id", "error") == []
-    assert silent.last_events("error") == []
+    assert silent.messages("error") == []
 
 
 def test_a_reply_that_ended_without_a_word_is_an_empty_message() -> None:
     reply, _ = told([Finish(reason="stop", input_tokens=3, output_tokens=0)], [])
-    assert [message.text for message in reply.messages(lambda: "id")] == [""]
+    assert [message.text for message in reply.messages()] == [""]
     assert reply.finish is not None
     assert reply.finish.input_tokens == 3

@@ -45,8 +45,16 @@ class Feed(Protocol):
         """
         ...
 
+    def hold(self, messages: Sequence[bytes]) -> Publication | None:
+        """Number messages like `say`, but keep them back; return what `take` would, with them."""
+        ...
+
+    def release(self) -> None:
+        """Hand what was held to those who listen: it is stored."""
+        ...
+
     def close(self) -> None:
-        """Say that nothing more will come."""
+        """Say that nothing more will come. What is held is not told."""
         ...
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from turnwise.server.models.base import FunctionAnswer, FunctionCall, PromptMessage, call_id
 from turnwise.server.services.activity import Activity, ActivityFunction
-from turnwise.types.message import Message, MessageInput, MessageType
+from turnwise.types.message import Message, MessageInput, MessageType, TextMessage
 
 __all__ = ["Unit", "units_of"]
 
@@ -36,7 +36,7 @@ ANY: Final = b""
 """Stands for the arguments of an activity that tells none."""
 
 
-def units_of(history: Sequence[Message | MessageInput]) -> list[Unit]:
+def units_of(history: Sequence[Message | MessageInput | TextMessage]) -> list[Unit]:
     """Return what of a history a model may be shown, oldest first."""
     told: list[Unit] = [
         (PromptMessage(cast("MessageType", message.type), message.text),) for message in history if message.type in SENT

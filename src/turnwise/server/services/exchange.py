@@ -1,52 +1,65 @@
-"""What a turn reads before the model is asked, and what it leaves behind: stored, or (stateless) only told."""
+"""What a turn reads before the model is asked, and what it leaves behind at each step: the port of the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from turnwise.server.ids import Clock, NewId
+from turnwise.server.models.base import FunctionCall
+from turnwise.server.services.functions import FunctionSet
 from turnwise.server.services.idempotency import KeyedRequest
-from turnwise.server.services.order import TurnOrder
-from turnwise.server.services.reply import Interruption, Reply
-from turnwise.server.storage.base import AlreadyDone, Exchange, Once, Storage, UsedTokens
-from turnwise.types.conversation import (
-    CompleteEnd,
-    CompleteResult,
-    ConversationCompleteStatelessRequest,
-    ReceiveResult,
-    StatelessCompleteResult,
-)
-from turnwise.types.event import (
-    CompleteBeginEvent,
-    CompleteEvent,
-    Event,
-    ReceivedMessage,
-    ReceiveEvent,
-    ReceiveResultEvent,
-    ResultEvent,
-    SendResultEvent,
-    SentMessage,
-    StatelessCompleteEvent,
-)
-from turnwise.types.message import Message, MessageInput
+from turnwise.server.services.limits import Ceilings
+from turnwise.server.services.progress import Progress
+from turnwise.server.services.reply import Interruption
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.base import Once, UsedTokens
+from turnwise.server.storage.journal import Place
+from turnwise.types.conversation import CompleteEnd
+from turnwise.types.error import ErrorBody
+from turnwise.types.event import Abort, AbortEvent, ErrorEvent, Event, SendResultEvent, SentMessage
+from turnwise.types.message import Message, MessageInput, TextMessage
 from turnwise.types.usage import Usage
 
-__all__ = ["Begun", "Ended", "Replayed", "StatefulExchange", "StatelessExchange", "TurnExchange"]
+__all__ = [
+    "Asked",
+    "Begun",
+    "Ended",
+    "Replayed",
+    "Step",
+    "TurnExchange",
+    "answered",
+    "decode_answer",
+    "sent",
+    "withdrawn",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request asks of the engine."""
+
+    account_id: str
+    conversation_id: str | None
+    turn_id: str
+    backstory: str | None = None
+    """Added by this request alone."""
+    functions: FunctionSet = field(default_factory=FunctionSet)
+    limits: Ceilings = field(default_factory=Ceilings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """What the model is to be asked, and the events that say that it will be."""
+    """What the model is to be asked, how far the turn is, and the events that say so."""
 
     model: str | None
     backstory: str | None
-    history: Sequence[Message | MessageInput]
+    history: Sequence[Message | MessageInput | TextMessage]
     events: Sequence[Event]
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +70,39 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Finished messages, in order, and what making them used."""
+
+    messages: Sequence[TextMessage]
+    used: Sequence[UsedTokens] = ()
+    events: Sequence[Event] = ()
+    """What tells of them, once they are stored."""
+    pending: Sequence[FunctionCall] = ()
+    """Calls among them that are yet to be answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How the model ended, and what it used."""
+    """How a turn ended."""
 
     end: CompleteEnd
+    text: str
     usage: Usage
-    used: Sequence[UsedTokens]
-    events: Sequence[Event]
-    """What is told before the result: finished messages, usage, the end."""
+    told: Sequence[Event]
+    """What was told before, with the tokens of each message in one: for a repeat of the request."""
 
 
 class TurnExchange(Protocol):
     """One exchange with a bot, without the model."""
 
-    backstory: str | None
-    """Added by this request alone."""
+    asked: Asked
 
-    def place(self) -> AbstractAsyncContextManager[None]:
+    @property
+    def place(self) -> Place | None:
+        """Under which name the turn writes to the journal; `None` where it has no row."""
+        ...
+
+    def turn_in(self) -> AbstractAsyncContextManager[None]:
         """Wait until it is this exchange's turn."""
         ...
 
@@ -81,196 +110,49 @@ class TurnExchange(Protocol):
         """Store what was said and read what the model is to see."""
         ...
 
-    async def end(self, begun: Begun, reply: Reply, ended: Ended) -> Sequence[Event]:
-        """Store the reply; return the events that tell the result, the last one a `result`."""
+    async def withdraw(self, turn: Turn) -> None:
+        """Store that the turn was broken off while it began."""
         ...
 
-    async def interrupt(self, reply: Reply, interruption: Interruption, used: Sequence[UsedTokens]) -> None:
-        """Store what was said before the reply was interrupted."""
+    async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
+        """Store finished messages in the middle of a turn, then tell of them."""
+        ...
+
+    async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:
+        """Store the last messages and that the turn ended; return the events that tell of it, held back still."""
+        ...
+
+    async def interrupt(
+        self, turn: Turn, step: Step, interruption: Interruption, ended: Ended | None, progress: Progress
+    ) -> Sequence[Event]:
+        """Store what was said before the turn was broken off, and that it was.
+
+        With `ended` the turn has a result all the same. Returns the events that tell of it.
+        """
         ...
 
 
-class StatefulExchange:
-    """An exchange within a stored conversation: `complete`, with a text or without, or `receive`."""
-
-    def __init__(
-        self,
-        storage: Storage,
-        order: TurnOrder,
-        *,
-        account_id: str,
-        conversation_id: str,
-        text: str | None,
-        receives: bool,
-        backstory: str | None,
-        keyed: KeyedRequest | None,
-        new_id: NewId,
-        clock: Clock,
-        wait: float,
-        recent: int,
-    ) -> None:
-        self.backstory = backstory
-        self._storage = storage
-        self._order = order
-        self._account_id = account_id
-        self._conversation_id = conversation_id
-        self._text = text
-        self._receives = receives
-        self._keyed = keyed
-        self._new_id = new_id
-        self._clock = clock
-        self._wait = wait
-        self._recent = recent
-
-    def place(self) -> AbstractAsyncContextManager[None]:
-        """Wait for the turns of this conversation that came before."""
-        return self._order.turn_in(self._account_id, self._conversation_id, wait=self._wait)
-
-    async def begin(self) -> Begun | Replayed:
-        """Commit the user's message, or find it stored by an earlier try of the same request."""
-        message = self._message()
-        message_id = message.id if message is not None else None
-        try:
-            return await self._read(message, message_id, self._keyed.once() if self._keyed is not None else None)
-        except AlreadyDone as done:
-            if self._keyed is None:
-                raise
-            self._keyed.check(done.body)
-            if done.answer is not None:
-                return Replayed(_decode(done.answer, ReceiveEvent if self._receives else CompleteEvent))
-            return await self._read(None, done.message_id, None)
-
-    async def end(self, begun: Begun, reply: Reply, ended: Ended) -> Sequence[Event]:
-        """Commit the reply together with the answer that a repeat of the request gets."""
-        messages = reply.messages(self._new_id)
-        events = [*ended.events, *self._results(messages[-1].id, reply.text, ended)]
-        await self._storage.end_turn(
-            self._account_id,
-            self._conversation_id,
-            Exchange(messages=messages, used=ended.used),
-            once=_answered(self._keyed, begun, reply, events),
-        )
-        return events
-
-    async def interrupt(self, reply: Reply, interruption: Interruption, used: Sequence[UsedTokens]) -> None:
-        """Commit the partial reply; a repeat of the request makes a new one."""
-        exchange = Exchange(messages=reply.messages(self._new_id, interruption), used=used)
-        if exchange.messages or exchange.used:
-            await self._storage.end_turn(self._account_id, self._conversation_id, exchange)
-
-    def _message(self) -> Message | None:
-        if self._text is None:
-            return None
-        moment = self._clock()
-        return Message(id=self._new_id(), type="user", text=self._text, created_at=moment, updated_at=moment)
-
-    async def _read(self, message: Message | None, message_id: str | None, once: Once | None) -> Begun:
-        start = await self._storage.begin_turn(
-            self._account_id, self._conversation_id, message, recent=self._recent, once=once
-        )
-        moment = self._clock()
-        events: list[Event] = [CompleteBeginEvent(created_at=moment)]
-        if self._text is not None:
-            events.insert(0, _sent(moment, self._text, message_id))
-        return Begun(
-            model=start.conversation.model,
-            backstory=start.conversation.backstory,
-            history=start.history if message is not None else _unanswered(start.history, message_id),
-            events=events,
-        )
-
-    def _results(self, message_id: str, text: str, ended: Ended) -> list[Event]:
-        moment = self._clock()
-        if self._receives:
-            received = ReceiveResult(id=message_id, text=text, usage=ended.usage, end=ended.end)
-            return [ResultEvent(data=received, created_at=moment)]
-        told = ReceivedMessage(id=message_id, text=text, usage=ended.usage, end=ended.end)
-        result = CompleteResult(id=message_id, text=text, usage=ended.usage, end=ended.end)
-        return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
-
-
-class StatelessExchange:
-    """An exchange of which nothing is stored but the answer to an idempotency key."""
-
-    def __init__(
-        self,
-        storage: Storage,
-        request: ConversationCompleteStatelessRequest,
-        *,
-        account_id: str,
-        backstory: str | None,
-        keyed: KeyedRequest | None,
-        clock: Clock,
-    ) -> None:
-        self.backstory = backstory
-        self._storage = storage
-        self._request = request
-        self._account_id = account_id
-        self._keyed = keyed
-        self._clock = clock
-
-    def place(self) -> AbstractAsyncContextManager[None]:
-        """Nothing to wait for."""
-        return nullcontext()
-
-    async def begin(self) -> Begun | Replayed:
-        """Read the request, unless it was answered before."""
-        if self._keyed is not None:
-            done = await self._storage.find_once(self._account_id, self._keyed.path, self._keyed.key)
-            if done is not None:
-                self._keyed.check(done.body)
-                if done.answer is not None:
-                    return Replayed(_decode(done.answer, StatelessCompleteEvent))
-        moment = self._clock()
-        events: list[Event] = [CompleteBeginEvent(created_at=moment)]
-        last = self._request.messages[-1]
-        if last.type == "user":
-            events.insert(0, _sent(moment, last.text, None))
-        return Begun(
-            model=self._request.model or None,
-            backstory=self._request.backstory or None,
-            history=self._request.messages,
-            events=events,
-        )
-
-    async def end(self, begun: Begun, reply: Reply, ended: Ended) -> Sequence[Event]:
-        """Remember the answer under the request's key."""
-        moment = self._clock()
-        told = ReceivedMessage(text=reply.text, usage=ended.usage, end=ended.end)
-        result = StatelessCompleteResult(text=reply.text, usage=ended.usage, end=ended.end)
-        events = [
-            *ended.events,
-            ReceiveResultEvent(data=told, created_at=moment),
-            ResultEvent(data=result, created_at=moment),
-        ]
-        once = _answered(self._keyed, begun, reply, events)
-        if once is not None:
-            await self._storage.remember(self._account_id, once)
-        return events
-
-    async def interrupt(self, reply: Reply, interruption: Interruption, used: Sequence[UsedTokens]) -> None:
-        """Leave nothing."""
-
-
-def _sent(moment: int, text: str, message_id: str | None) -> SendResultEvent:
+def sent(moment: int, text: str, message_id: str | None) -> SendResultEvent:
+    """Return the event that tells of the user's message."""
     data = SentMessage(id=message_id, text=text, entities=[], usage=Usage(token=0))
     return SendResultEvent(data=data, created_at=moment)
 
 
-def _unanswered(history: Sequence[Message], message_id: str | None) -> Sequence[Message]:
-    """Leave out what an earlier, interrupted try to answer left at the history's end."""
-    end = len(history)
-    while end and history[end - 1].id != message_id and (history[end - 1].meta or {}).get("interrupted") is True:
-        end -= 1
-    return history[:end]
+def answered(keyed: KeyedRequest | None, events: Sequence[Event]) -> Once | None:
+    """Return what is to be remembered of a request that was answered with these events."""
+    return keyed.once(msgspec.json.encode(events)) if keyed is not None else None
 
 
-def _answered(keyed: KeyedRequest | None, begun: Begun, reply: Reply, events: Sequence[Event]) -> Once | None:
-    if keyed is None:
-        return None
-    return keyed.once(msgspec.json.encode([*begun.events, *reply.retold(), *events]))
-
-
-def _decode(answer: bytes, events: object) -> list[Event]:
+def decode_answer(answer: bytes, events: object) -> list[Event]:
+    """Read what was remembered, events of the union `events`."""
     decoded: list[Event] = msgspec.json.decode(answer, type=list[events])  # type: ignore[valid-type]
     return decoded
+
+
+def withdrawn(moment: int, reason: str | None) -> list[Event]:
+    """Return what tells of a turn that was broken off before it had begun."""
+    body = ErrorBody(message=f"The turn was broken off before it began: {reason}. Dispatch it again.", code="CONFLICT")
+    return [
+        AbortEvent(data=Abort(reason=reason), created_at=moment),
+        ErrorEvent(data=body, created_at=moment),
+    ]

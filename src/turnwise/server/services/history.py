@@ -9,7 +9,7 @@ from typing import Final
 from turnwise.server.models.base import FunctionAnswer, FunctionCall, FunctionSpec, ModelConfig, Prompt, PromptMessage
 from turnwise.server.models.tokens import MESSAGE_TOKENS, estimate_functions, estimate_tokens
 from turnwise.server.services.calls import Unit, units_of
-from turnwise.types.message import Message, MessageInput
+from turnwise.types.message import Message, MessageInput, TextMessage
 
 __all__ = ["build_prompt"]
 
@@ -20,7 +20,7 @@ REPLY_SHARE: Final = 4
 def build_prompt(
     backstory: str | None,
     extension_backstory: str | None,
-    history: Sequence[Message | MessageInput],
+    history: Sequence[Message | MessageInput | TextMessage],
     *,
     config: ModelConfig,
     context_window: int,

@@ -23,12 +23,10 @@ class Ceilings:
     """How many functions are called, calls that failed included."""
 
     def within(self, limits: Limits | None | Omit) -> Ceilings:
-        """Return these bounds, lowered to a request's own."""
-        wanted = given(limits)
-        if wanted is None:
-            return self
+        """Return these bounds, lowered to a request's own. Only a request that says so has a cut reply gone on with."""
+        wanted = given(limits) or Limits()
         return Ceilings(
             iterations=min(self.iterations, given(wanted.iterations) or self.iterations),
-            continuations=min(self.continuations, given(wanted.continuations) or self.continuations),
+            continuations=min(self.continuations, given(wanted.continuations) or 0),
             calls=min(self.calls, given(wanted.calls) or self.calls),
         )

@@ -27,8 +27,8 @@ class TurnOrder:
         self._queues: dict[tuple[str, str], Queue] = {}
 
     @asynccontextmanager
-    async def turn_in(self, account_id: str, conversation_id: str, *, wait: float) -> AsyncGenerator[None]:
-        """Hold the conversation. Raises `Conflict` where it is not free within `wait` seconds."""
+    async def turn_in(self, account_id: str, conversation_id: str, *, wait: float | None) -> AsyncGenerator[None]:
+        """Hold the conversation. Raises `Conflict` where it is not free within `wait` seconds (`None`: ever)."""
         key = (account_id, conversation_id)
         queue = self._queues.setdefault(key, Queue())
         queue.users += 1
@@ -44,8 +44,8 @@ class TurnOrder:
                 del self._queues[key]
 
 
-async def _acquire(lock: asyncio.Lock, wait: float) -> None:
-    if not lock.locked():
+async def _acquire(lock: asyncio.Lock, wait: float | None) -> None:
+    if wait is None or not lock.locked():
         await lock.acquire()
         return
     try:

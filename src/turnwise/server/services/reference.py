@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from turnwise.server.errors import NotFound, NotYetImplemented
+from turnwise.server.services.functions import check_functions
 from turnwise.types._base import OMIT
 from turnwise.types.conversation import (
     BotFields,
@@ -42,8 +43,7 @@ def check_bot(request: BotFields) -> None:
 
 def check_exchange(request: ExchangeFields | ConversationCompleteStatelessRequest) -> None:
     """Refuse what an exchange may not ask for yet."""
-    if request.functions:
-        raise _unbuilt("functions")
+    check_functions(request.functions)
     if isinstance(request.extensions, Extensions):
         for name in UNBUILT_EXTENSIONS:
             if getattr(request.extensions, name):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from turnwise.server.ids import Clock, NewId
+from turnwise.server.ids import Clock
 from turnwise.server.models.base import Delta, Finish, FunctionCall, ReasoningDelta, TextDelta
 from turnwise.types.event import Event, MessageEvent, ReasoningTokenEvent, Token, TokenEvent
-from turnwise.types.message import Message, TextMessage
+from turnwise.types.message import TextMessage
 
 __all__ = ["Interruption", "Reply"]
 
@@ -24,8 +24,9 @@ class Reply:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._reasoned = False
+        self._journaled = 0
         self.calls: list[FunctionCall] = []
-        """The functions the model called, in its order."""
+        """The functions that the model wants called."""
         self.finish: Finish | None = None
 
     @property
@@ -38,6 +39,11 @@ class Reply:
         """What was thought so far."""
         return "".join(self._reasoning)
 
+    @property
+    def tokens(self) -> int:
+        """How many pieces came so far."""
+        return len(self._text) + len(self._reasoning)
+
     def take(self, batch: Sequence[Delta]) -> list[Event]:
         """Add a batch of deltas; return the events that tell of them."""
         events: list[Event] = []
@@ -46,7 +52,8 @@ class Reply:
             match delta:
                 case TextDelta(text):
                     if self._reasoning and not self._reasoned:
-                        events.append(self._reasoning_message(moment))
+                        self._reasoned = True
+                        events.append(self._reasoning_event(moment))
                     self._text.append(text)
                     events.append(TokenEvent(data=Token(token=text), created_at=moment))
                 case ReasoningDelta(text):
@@ -58,45 +65,44 @@ class Reply:
                     self.finish = delta
         return events
 
-    def last_events(self, interruption: Interruption | None = None) -> list[Event]:
-        """Return the events of messages that are finished now that the model ended, or was ended."""
+    def unjournaled(self) -> str:
+        """Return the text that came since this was asked last."""
+        parts = self._text[self._journaled :]
+        self._journaled += len(parts)
+        return "".join(parts)
+
+    def messages(self, interruption: Interruption | None = None) -> list[TextMessage]:
+        """Return the finished messages. A reply without a word is one only where nothing else was said."""
+        meta = _meta(interruption)
+        messages: list[TextMessage] = []
+        if self._reasoning:
+            messages.append(TextMessage(type="reasoning", text=self.reasoning, meta=meta))
+        if self._text or (interruption is None and not self.calls):
+            messages.append(TextMessage(type="bot", text=self.text, meta=meta))
+        return messages
+
+    def untold(self, messages: Sequence[TextMessage]) -> list[Event]:
+        """Return the events of finished messages, but for reasoning that was told already."""
         moment = self._clock()
-        events: list[Event] = []
-        if self._reasoning and not self._reasoned:
-            events.append(self._reasoning_message(moment))
-        if self._text or interruption is None:
-            message = TextMessage(type="bot", text=self.text, meta=_meta(interruption))
-            events.append(MessageEvent(data=message, created_at=moment))
-        return events
+        return [
+            MessageEvent(data=message, created_at=moment)
+            for message in messages
+            if not (self._reasoned and message.type == "reasoning")
+        ]
 
     def retold(self) -> list[Event]:
-        """Return the reply's events once more, with all tokens of a kind in one."""
+        """Return what was told while the reply grew once more, with all tokens of a kind in one."""
         moment = self._clock()
         events: list[Event] = []
         if self._reasoning:
             events.append(ReasoningTokenEvent(data=Token(token=self.reasoning), created_at=moment))
-            events.append(self._reasoning_message(moment))
+        if self._reasoned:
+            events.append(self._reasoning_event(moment))
         if self._text:
             events.append(TokenEvent(data=Token(token=self.text), created_at=moment))
         return events
 
-    def messages(self, new_id: NewId, interruption: Interruption | None = None) -> list[Message]:
-        """Return what is to be stored. An interrupted reply without a word leaves no message."""
-        moment = self._clock()
-        meta = _meta(interruption)
-
-        def message(kind: Literal["reasoning", "bot"], text: str) -> Message:
-            return Message(id=new_id(), type=kind, text=text, meta=meta, created_at=moment, updated_at=moment)
-
-        stored: list[Message] = []
-        if self._reasoning:
-            stored.append(message("reasoning", self.reasoning))
-        if self._text or interruption is None:
-            stored.append(message("bot", self.text))
-        return stored
-
-    def _reasoning_message(self, moment: int) -> MessageEvent:
-        self._reasoned = True
+    def _reasoning_event(self, moment: int) -> MessageEvent:
         return MessageEvent(data=TextMessage(type="reasoning", text=self.reasoning), created_at=moment)
 
 

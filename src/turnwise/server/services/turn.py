@@ -1,7 +1,7 @@
 """One turn: what a reader sees of a reply in the making.
 
-A turn runs as a task of its own and keeps every event it made. Readers attach, read from any event on, and go; when
-the last one goes before the end, the turn is aborted.
+A turn runs as a task of its own. Readers attach, read from any event on, and go; when the last one goes before the
+end, the turn is aborted. A dispatched turn has a channel in place of readers, and nobody whose going ends it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 
+import msgspec
+
+from turnwise.server.channels.base import Feed
 from turnwise.server.errors import DomainError
+from turnwise.server.storage.journal import Publication
 from turnwise.types.conversation import CompleteResult, ReceiveResult, StatelessCompleteResult
 from turnwise.types.event import Event
 
@@ -17,26 +21,37 @@ __all__ = ["Turn", "TurnResult"]
 
 TurnResult = CompleteResult | StatelessCompleteResult | ReceiveResult
 
+JSON = msgspec.json.Encoder()
+
 
 class Turn:
     """A reply in the making, or made."""
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed | None = None) -> None:
+        """`feed` is the channel of a dispatched turn."""
         self.events: list[Event] = []
-        """Everything so far; ends in a `result` event unless the turn failed."""
+        """Everything so far (of a turn with readers); ends in a `result` event unless the turn failed."""
         self.done = False
         self.failure: DomainError | None = None
         self.result: TurnResult | None = None
+        self.feed = feed
+        self.task: asyncio.Task[None] | None = None
+        self.abort_reason: str | None = None
+        self.cancelled = False
+        """Whether the abort was asked for, so that the turn ends with a result."""
+        self.lost = False
+        """Whether the turn moved on without this process: it may write nothing more."""
+        self._held: list[Event] = []
         self._readers = 0
         self._waiting: list[asyncio.Future[bool]] = []
-        self.task: asyncio.Task[None] | None = None
         self._settling = False
-        self.abort_reason: str | None = None
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Let `work` make the events, as a task."""
         self.task = asyncio.create_task(work)
         return self.task
+
+    # Readers
 
     def attach(self) -> None:
         """Begin to read."""
@@ -47,12 +62,6 @@ class Turn:
         self._readers -= 1
         if self._readers <= 0:
             self.abort("the client went away")
-
-    def abort(self, reason: str) -> None:
-        """End the turn now, unless it is about to end by itself; what was said is kept."""
-        if self.task is not None and not self.done and not self._settling and self.abort_reason is None:
-            self.abort_reason = reason
-            self.task.cancel()
 
     async def more(self, seen: int, timeout: float | None = None) -> bool:
         """Wait until there are more than `seen` events, or no more to come. False after `timeout` seconds."""
@@ -70,10 +79,21 @@ class Turn:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    def emit(self, events: Sequence[Event]) -> None:
-        """Let readers see `events`."""
-        self.events.extend(events)
-        self._wake()
+    # Ends
+
+    def abort(self, reason: str, *, cancelled: bool = False) -> None:
+        """End the turn now, unless it is about to end by itself; what was said is kept."""
+        if self.task is not None and not self.done and not self._settling and self.abort_reason is None:
+            self.abort_reason = reason
+            self.cancelled = cancelled
+            self.task.cancel()
+
+    def lose(self) -> None:
+        """End the turn now without a trace: another process goes on with it, or has settled it."""
+        if self.task is not None and not self.done:
+            self.lost = True
+            self.abort_reason = self.abort_reason or "the server that ran it lost its lease"
+            self.task.cancel()
 
     def settle(self) -> None:
         """Say that the end is being written: from here on an abort comes too late."""
@@ -82,12 +102,44 @@ class Turn:
     def finish(self, result: TurnResult | None = None, failure: DomainError | None = None) -> None:
         """End the turn, well or not."""
         self.result, self.failure, self.done = result, failure, True
+        if self.feed is not None:
+            self.feed.close()
         self._wake()
+
+    # Events
+
+    def emit(self, events: Sequence[Event]) -> None:
+        """Let everybody see `events`."""
+        if not events:
+            return
+        if self.feed is not None:
+            self.feed.say(_encoded(events))
+        else:
+            self.events.extend(events)
+            self._wake()
+
+    def hold(self, events: Sequence[Event]) -> Publication | None:
+        """Keep `events` back until what they tell of is stored. Return what is to be stored with it."""
+        self._held.extend(events)
+        return self.feed.hold(_encoded(events)) if self.feed is not None else None
+
+    def tell(self) -> None:
+        """Let everybody see the events that were kept back."""
+        held, self._held = self._held, []
+        if self.feed is not None:
+            self.feed.release()
+        else:
+            self.events.extend(held)
+            self._wake()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             _answer(waiter, True)
+
+
+def _encoded(events: Sequence[Event]) -> list[bytes]:
+    return [JSON.encode(event) for event in events]
 
 
 def _answer(waiter: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - a loop callback

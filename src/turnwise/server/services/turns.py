@@ -1,40 +1,46 @@
-"""Turns: a user's message is stored, a model is asked, its reply is told while it grows, and stored."""
+"""Turns: started, known while they run, cancelled, and taken over from processes that died."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
 
-from turnwise.server.errors import BadRequest, DomainError, Unavailable, Upstream
+import msgspec
+
+from turnwise.server.channels.base import Channels
+from turnwise.server.errors import BadRequest, DomainError, NotFound
 from turnwise.server.ids import Clock, NewId
-from turnwise.server.models.base import Finish, Model, ModelError, Models, Prompt
-from turnwise.server.services.exchange import (
-    Begun,
-    Ended,
-    Replayed,
-    StatefulExchange,
-    StatelessExchange,
-    TurnExchange,
-)
-from turnwise.server.services.history import build_prompt
+from turnwise.server.models.base import Models
+from turnwise.server.services.caller import FUNCTION_TIMEOUT, Caller
+from turnwise.server.services.channel_access import WaitingChannels
+from turnwise.server.services.dispatch import DispatchRequest, Slots, exchange_of
+from turnwise.server.services.engine import BROKEN, Engine, aborted
+from turnwise.server.services.exchange import Asked, TurnExchange
+from turnwise.server.services.fields import given
+from turnwise.server.services.flusher import Flusher
+from turnwise.server.services.functions import FunctionSet
 from turnwise.server.services.idempotency import KeyedRequest
+from turnwise.server.services.lease import Lease
+from turnwise.server.services.limits import Ceilings
 from turnwise.server.services.order import TurnOrder
-from turnwise.server.services.reply import Interruption, Reply
-from turnwise.server.services.turn import Turn, TurnResult
-from turnwise.server.storage.base import Storage, UsedTokens
+from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange
+from turnwise.server.services.stateless import StatelessExchange
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.base import AlreadyDone, Exchange
+from turnwise.server.storage.journal import JournaledStorage, NewTurn, TurnKind, TurnLost, TurnRow
+from turnwise.types import turn as wire
 from turnwise.types.conversation import (
-    CompleteEnd,
     ConversationCompleteRequest,
     ConversationCompleteStatelessRequest,
     ConversationReceiveRequest,
+    DispatchResult,
 )
-from turnwise.types.event import Abort, AbortEvent, CompleteEndEvent, Event, ResultEvent, UsageEvent
+from turnwise.types.error import ErrorBody
+from turnwise.types.event import ErrorEvent
 from turnwise.types.extension import Extensions
-from turnwise.types.usage import ModelUsage, Usage
 
 __all__ = ["TurnService", "TurnSettings"]
 
@@ -46,9 +52,17 @@ class TurnSettings:
     """Bounds of turns."""
 
     wait: float = 60.0
-    """Seconds that a turn waits for the one before it, in the same conversation."""
+    """Seconds that a turn waits for the one before it, in the same conversation; a dispatched one waits on."""
     recent: int = 1000
     """How many stored messages a model is shown at most."""
+    ceilings: Ceilings = field(default_factory=Ceilings)
+    """What no request can go beyond."""
+    function_timeout: float = FUNCTION_TIMEOUT
+    """Seconds that a called function has to answer on its channel."""
+    dispatches: int = 1000
+    """Dispatched turns that run at once in this process; further ones wait."""
+    account_dispatches: int = 100
+    """Likewise of one account."""
 
 
 class TurnService:
@@ -56,21 +70,50 @@ class TurnService:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: JournaledStorage,
+        channels: Channels,
         models: Models,
         *,
+        waiting: WaitingChannels,
         new_id: NewId,
         clock: Clock,
         settings: TurnSettings,
     ) -> None:
         self._storage = storage
-        self._models = models
+        self._channels = channels
         self._new_id = new_id
         self._clock = clock
         self._settings = settings
-        self._order = TurnOrder()
-        self._running: set[Turn] = set()
+        self._ground = Ground(journal=storage, order=TurnOrder(), new_id=new_id, clock=clock, recent=settings.recent)
+        caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
+        self._flusher = Flusher(storage)
+        self._engine = Engine(models=models, caller=caller, flusher=self._flusher, clock=clock)
+        self._lease = Lease(storage, new_id=new_id, clock=clock, lost=self._lose_all, adopt=self._adopt)
+        self._slots = Slots(settings.dispatches, settings.account_dispatches)
+        self._running: dict[str, Turn] = {}
         self._keyed: dict[tuple[str, str, str], tuple[bytes, Turn]] = {}
+
+    async def open(self) -> None:
+        """Begin to run turns, and to take over those of processes that died."""
+        await self._lease.open()
+
+    async def shutdown(self, grace: float) -> None:
+        """Let running turns end for `grace` seconds.
+
+        Then dispatched ones are left for another process to go on with, and the others are broken off; what they said
+        is kept.
+        """
+        await self._wait(grace)
+        for turn in list(self._running.values()):
+            if turn.feed is not None:
+                turn.lose()
+            else:
+                turn.abort("the server is shutting down")
+        await self._wait(5.0)
+        await self._flusher.close()
+        await self._lease.close()
+
+    # Turns that somebody waits for
 
     def complete(
         self,
@@ -82,7 +125,7 @@ class TurnService:
     ) -> Turn:
         """Store the user's text, if there is one, and make the bot's reply."""
         text = trimmed(request.text) if isinstance(request.text, str) else None
-        return self._stateful(account_id, conversation_id, text, request.extensions, keyed, receives=False)
+        return self._foreground("complete", account_id, conversation_id, request, text=text, keyed=keyed)
 
     def receive(
         self,
@@ -93,7 +136,7 @@ class TurnService:
         keyed: KeyedRequest | None = None,
     ) -> Turn:
         """Make the bot's reply to what is stored."""
-        return self._stateful(account_id, conversation_id, None, request.extensions, keyed, receives=True)
+        return self._foreground("receive", account_id, conversation_id, request, text=None, keyed=keyed)
 
     def complete_stateless(
         self,
@@ -103,169 +146,248 @@ class TurnService:
         keyed: KeyedRequest | None = None,
     ) -> Turn:
         """Make a reply to the given messages and store nothing."""
-        if not request.messages:
-            message = "messages: at least one message is needed to complete from."
-            raise BadRequest(message)
-        exchange = StatelessExchange(
-            self._storage,
-            request,
-            account_id=account_id,
-            backstory=_backstory(request.extensions),
-            keyed=keyed,
-            clock=self._clock,
-        )
+        check_messages_given(request)
+        asked = self._asked(account_id, None, self._new_id(), request)
+        exchange = StatelessExchange(self._ground, asked, request, storage=self._storage, keyed=keyed)
         return self._start(account_id, exchange, keyed)
 
-    async def shutdown(self, grace: float) -> None:
-        """Let running turns end for `grace` seconds, then abort those that have not; what they said is kept."""
-        for reason, wait in ((None, grace), ("the server is shutting down", 5.0)):
-            tasks = [turn.task for turn in self._running if turn.task is not None]
-            if reason is not None:
-                for turn in list(self._running):
-                    turn.abort(reason)
-            if tasks:
-                await asyncio.wait(tasks, timeout=wait)
+    # Turns in the background
 
-    def _stateful(
+    async def dispatch(
         self,
         account_id: str,
-        conversation_id: str,
-        text: str | None,
-        extensions: object,
-        keyed: KeyedRequest | None,
+        conversation_id: str | None,
+        request: DispatchRequest,
         *,
-        receives: bool,
-    ) -> Turn:
-        exchange = StatefulExchange(
-            self._storage,
-            self._order,
+        keyed: KeyedRequest | None = None,
+    ) -> DispatchResult:
+        """Store a turn that runs by itself and tells its events on a channel; the same channel again starts nothing."""
+        if isinstance(request, ConversationCompleteStatelessRequest):
+            check_messages_given(request)
+        elif isinstance(request.text, str):
+            request = msgspec.structs.replace(request, text=trimmed(request.text))
+        result = DispatchResult(channel_id=given(request.channel_id) or self._new_id())
+        new = NewTurn(
+            id=self._new_id(),
+            process_id=self._lease.process_id,
             account_id=account_id,
             conversation_id=conversation_id,
+            channel_id=result.channel_id,
+            kind="dispatch",
+            request=msgspec.json.encode(request),
+            now=self._clock(),
+        )
+        once = keyed.once(msgspec.json.encode(result)) if keyed is not None else None
+        try:
+            known = await self._storage.queue_turn(new, once=once)
+        except AlreadyDone as done:
+            if keyed is None or done.answer is None:
+                raise
+            keyed.check(done.body)
+            return msgspec.json.decode(done.answer, type=DispatchResult)
+        if known is None:
+            self._run_dispatched(_row_of(new))
+        return result
+
+    async def find(self, account_id: str, conversation_id: str) -> wire.Turn:
+        """Return the newest turn of a conversation."""
+        row = await self._storage.find_turn(account_id, conversation_id=conversation_id)
+        if row is None:
+            raise NotFound("This conversation had no turn yet, or none in the last day. `complete` makes one.")
+        return _told(row)
+
+    async def cancel(
+        self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
+    ) -> wire.TurnId:
+        """End the running turn of a conversation, or of a channel; what was said is kept."""
+        row = await self._storage.cancel_turn(account_id, conversation_id=conversation_id, channel_id=channel_id)
+        if row is None:
+            raise NotFound("No turn is running here: it has ended, or there never was one.")
+        turn = self._running.get(row.id)
+        if turn is not None:
+            turn.abort("cancelled", cancelled=True)
+        return wire.TurnId(id=row.id)
+
+    def _adopt(self, rows: Sequence[TurnRow]) -> None:
+        for row in rows:
+            logger.warning("a turn goes on that another process began", extra={"fields": {"turn": row.id}})
+            self._run_dispatched(row)
+
+    def _lose_all(self) -> None:
+        for turn in list(self._running.values()):
+            turn.lose()
+
+    def _run_dispatched(self, row: TurnRow) -> None:
+        turn = Turn()
+        self._run(turn, row.id, self._dispatched(turn, row))
+
+    async def _dispatched(self, turn: Turn, row: TurnRow) -> None:
+        async with self._slots.one_of(row.account_id):
+            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
+            exchange = exchange_of(row, self._ground, self._asked)
+            if row.cancelled:
+                turn.abort_reason = "cancelled"
+                await exchange.withdraw(turn)
+                return
+            try:
+                await self._engine.run(turn, exchange)
+            except (TurnLost, AlreadyDone):
+                turn.lost = True
+            except DomainError as error:
+                await self._fail(turn, exchange, error)
+            except Exception:
+                await self._fail(turn, exchange, DomainError(BROKEN))
+                raise
+
+    async def _fail(self, turn: Turn, exchange: TurnExchange, error: DomainError) -> None:
+        """Settle a dispatched turn that could not begin."""
+        if exchange.place is None or turn.done:
+            return
+        body = ErrorBody(message=error.message, code=error.code)
+        moment = self._clock()
+        with contextlib.suppress(TurnLost, NotFound):
+            await self._storage.settle_turn(
+                exchange.place,
+                Exchange(messages=()),
+                state="failed",
+                reason="error",
+                now=moment,
+                published=turn.hold([ErrorEvent(data=body, created_at=moment)]),
+            )
+        turn.tell()
+
+    # Starting
+
+    def _foreground(
+        self,
+        kind: TurnKind,
+        account_id: str,
+        conversation_id: str,
+        request: ConversationCompleteRequest | ConversationReceiveRequest,
+        *,
+        text: str | None,
+        keyed: KeyedRequest | None,
+    ) -> Turn:
+        exchange = StatefulExchange(
+            self._ground,
+            self._asked(account_id, conversation_id, self._new_id(), request),
+            conversation_id=conversation_id,
             text=text,
-            receives=receives,
-            backstory=_backstory(extensions),
-            keyed=keyed,
-            new_id=self._new_id,
-            clock=self._clock,
-            wait=self._settings.wait,
-            recent=self._settings.recent,
+            mode=Foreground(kind=kind, process_id=self._lease.process_id, keyed=keyed, wait=self._settings.wait),
         )
         return self._start(account_id, exchange, keyed)
 
+    def _asked(
+        self,
+        account_id: str,
+        conversation_id: str | None,
+        turn_id: str,
+        request: ConversationCompleteRequest | ConversationReceiveRequest | ConversationCompleteStatelessRequest,
+    ) -> Asked:
+        extensions = request.extensions
+        return Asked(
+            account_id=account_id,
+            conversation_id=conversation_id,
+            turn_id=turn_id,
+            backstory=given(extensions.backstory) or None if isinstance(extensions, Extensions) else None,
+            functions=FunctionSet(request.functions),
+            limits=self._settings.ceilings.within(request.limits),
+        )
+
     def _start(self, account_id: str, exchange: TurnExchange, keyed: KeyedRequest | None) -> Turn:
-        if keyed is None:
-            turn = Turn()
-            self._running.add(turn)
-            turn.start(self._run(turn, exchange)).add_done_callback(lambda _: self._running.discard(turn))
-            return turn
-        name = (account_id, keyed.path, keyed.key)
-        if name in self._keyed:
+        name = (account_id, keyed.path, keyed.key) if keyed is not None else None
+        if name is not None and keyed is not None and name in self._keyed:
             body, turn = self._keyed[name]
             keyed.check(body)
             if turn.abort_reason is None:
                 return turn
-        turn = self._start(account_id, exchange, None)
-        self._keyed[name] = keyed.body, turn
-        if turn.task is not None:
-            turn.task.add_done_callback(lambda _: self._forget(name, turn))
+        turn = Turn()
+        task = self._run(turn, exchange.asked.turn_id, self._engine.run(turn, exchange))
+        if name is not None and keyed is not None:
+            self._keyed[name] = keyed.body, turn
+            task.add_done_callback(lambda _: self._forget(name, turn))
         return turn
+
+    def _run(self, turn: Turn, turn_id: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        self._running[turn_id] = turn
+        task = turn.start(_watched(turn, work))
+        task.add_done_callback(lambda _: self._running.pop(turn_id, None))
+        return task
 
     def _forget(self, name: tuple[str, str, str], turn: Turn) -> None:
         if self._keyed.get(name, (b"", None))[1] is turn:
             del self._keyed[name]
 
-    async def _run(self, turn: Turn, exchange: TurnExchange) -> None:
-        try:
-            async with exchange.place():
-                begun = await exchange.begin()
-                if isinstance(begun, Replayed):
-                    _tell(turn, begun.events)
-                else:
-                    await self._answer(turn, exchange, begun)
-        except asyncio.CancelledError:
-            turn.finish(failure=_aborted(turn))
-        except DomainError as error:
-            turn.finish(failure=error)
-        except Exception:
-            logger.exception("a turn failed")
-            turn.finish(failure=DomainError("The server failed to make a reply. What was said is kept; try again."))
-
-    async def _answer(self, turn: Turn, exchange: TurnExchange, begun: Begun) -> None:
-        model, config = await self._models.resolve(begun.model)
-        prompt = build_prompt(
-            begun.backstory, exchange.backstory, begun.history, config=config, context_window=model.context_window
-        )
-        turn.emit(begun.events)
-        reply = Reply(self._clock)
-        try:
-            await self._ask(turn, model, prompt, reply)
-        except asyncio.CancelledError:
-            await self._interrupt(turn, exchange, reply, "abort")
-            turn.finish(failure=_aborted(turn))
-        except ModelError as error:
-            await self._interrupt(turn, exchange, reply, "error")
-            failure = Upstream(error.message, status=error.status, code=error.code, retry_after=error.retry_after)
-            turn.finish(failure=failure)
-        else:
-            turn.settle()
-            _tell(turn, await exchange.end(begun, reply, self._ended(model, reply)))
-
-    async def _ask(self, turn: Turn, model: Model, prompt: Prompt, reply: Reply) -> None:
-        async with aclosing(model.stream(prompt)) as deltas:
-            async for batch in deltas:
-                events = reply.take(batch)
-                if events:
-                    turn.emit(events)
-
-    async def _interrupt(self, turn: Turn, exchange: TurnExchange, reply: Reply, interruption: Interruption) -> None:
-        turn.settle()
-        events = reply.last_events(interruption)
-        if interruption == "abort":
-            events.append(AbortEvent(data=Abort(reason=turn.abort_reason), created_at=self._clock()))
-        await exchange.interrupt(reply, interruption, ())
-        turn.emit(events)
-
-    def _ended(self, model: Model, reply: Reply) -> Ended:
-        finish = reply.finish or Finish(reason="stop", input_tokens=0, output_tokens=0)
-        moment = self._clock()
-        usage = ModelUsage(
-            model=model.name, input_tokens_used=finish.input_tokens, output_tokens_used=finish.output_tokens
-        )
-        used = UsedTokens(
-            model=model.name, input_tokens=finish.input_tokens, output_tokens=finish.output_tokens, at=moment
-        )
-        return Ended(
-            end=CompleteEnd(reason=finish.reason),
-            usage=Usage(token=finish.input_tokens + finish.output_tokens),
-            used=(used,),
-            events=[
-                *reply.last_events(),
-                UsageEvent(data=usage, created_at=moment),
-                CompleteEndEvent(created_at=moment),
-            ],
-        )
+    async def _wait(self, seconds: float) -> None:
+        tasks = [turn.task for turn in self._running.values() if turn.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
 
 def trimmed(text: str) -> str:
     """Return a user's text without the white space around it; `BadRequest` where nothing is left."""
     stripped = text.strip()
     if not stripped:
-        message = "text: at least 1 character that is not white space is needed."
-        raise BadRequest(message)
+        raise BadRequest("text: at least 1 character that is not white space is needed.")
     return stripped
 
 
-def _backstory(extensions: object) -> str | None:
-    return extensions.backstory or None if isinstance(extensions, Extensions) else None
+def check_messages_given(request: ConversationCompleteStatelessRequest) -> None:
+    """Refuse a stateless request without a message."""
+    if not request.messages:
+        raise BadRequest("messages: at least one message is needed to complete from.")
 
 
-def _tell(turn: Turn, events: Sequence[Event]) -> None:
-    turn.emit(events)
-    last = events[-1] if events else None
-    turn.finish(result=cast("ResultEvent[TurnResult]", last).data if isinstance(last, ResultEvent) else None)
+async def _watched(turn: Turn, work: Coroutine[None, None, None]) -> None:
+    """Do the work of a turn, and end the turn whatever becomes of it."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        turn.finish(failure=aborted(turn))
+    except (TurnLost, AlreadyDone):
+        turn.abort_reason = turn.abort_reason or "another server goes on with it, or has ended it"
+        turn.finish(failure=aborted(turn))
+    except DomainError as error:
+        turn.finish(failure=error)
+    except Exception:
+        logger.exception("a turn failed")
+        turn.finish(failure=DomainError(BROKEN))
+    finally:
+        if not turn.done:
+            turn.finish()
 
 
-def _aborted(turn: Turn) -> Unavailable:
-    reason = turn.abort_reason or "its task was cancelled"
-    message = f"The reply was broken off: {reason}. What was said until then is kept; send the request again."
-    return Unavailable(message, retry_after=1.0)
+def _row_of(new: NewTurn) -> TurnRow:
+    return TurnRow(
+        id=new.id,
+        account_id=new.account_id,
+        conversation_id=new.conversation_id,
+        channel_id=new.channel_id,
+        kind=new.kind,
+        state="waiting",
+        attempt=1,
+        process_id=new.process_id,
+        message_id=None,
+        request=new.request,
+        steps=None,
+        text="",
+        tokens=0,
+        reason=None,
+        created_at=new.now,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def _told(row: TurnRow) -> wire.Turn:
+    return wire.Turn(
+        id=row.id,
+        state=row.state,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        tokens=row.tokens,
+        channel_id=row.channel_id,
+        reason=row.reason,
+    )

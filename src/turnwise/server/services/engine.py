@@ -1,0 +1,349 @@
+"""The loop of a turn: the model is asked, the functions it calls are called, and so on until it ends.
+
+Each finished message is stored before it is told of, together with how far the turn is (`Progress`), so that whoever
+goes on with the turn asks for nothing twice that is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from turnwise.server.errors import DomainError, NotFound, Unavailable, Upstream
+from turnwise.server.ids import Clock
+from turnwise.server.models.base import Finish, FunctionCall, Model, ModelConfig, ModelError, Models, Prompt
+from turnwise.server.services.activity import activity_message, stored_arguments
+from turnwise.server.services.caller import Caller, CallOutcome, numbered
+from turnwise.server.services.exchange import Begun, Ended, Replayed, Step, TurnExchange
+from turnwise.server.services.flusher import Flusher
+from turnwise.server.services.history import build_prompt
+from turnwise.server.services.reply import Interruption, Reply
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.base import AlreadyDone, UsedTokens
+from turnwise.server.storage.journal import TurnLost
+from turnwise.types.conversation import CompleteEnd, CompleteReason
+from turnwise.types.error import ErrorBody
+from turnwise.types.event import (
+    Abort,
+    AbortEvent,
+    CompleteEndEvent,
+    ErrorEvent,
+    Event,
+    MessageEvent,
+    ResultEvent,
+    UsageEvent,
+)
+from turnwise.types.message import TextMessage
+from turnwise.types.usage import ModelUsage, Usage
+
+__all__ = ["BROKEN", "Engine", "aborted"]
+
+BROKEN = "The server failed to make a reply, by a fault of its own. What was said is kept; try again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Runs turns."""
+
+    models: Models
+    caller: Caller
+    flusher: Flusher
+    clock: Clock
+
+    async def run(self, turn: Turn, exchange: TurnExchange) -> None:
+        """Run a turn to its end. What goes wrong before its first event is raised."""
+        async with exchange.turn_in():
+            try:
+                begun = await exchange.begin()
+            except asyncio.CancelledError:
+                if not turn.lost:
+                    await exchange.withdraw(turn)
+                raise
+            if isinstance(begun, Replayed):
+                turn.hold(begun.events)
+                _finish(turn, begun.events)
+                return
+            loop = Loop(self, turn, exchange, begun)
+            with self.flusher.watching(turn, exchange.place, loop.unjournaled):
+                await loop.run()
+
+
+class Loop:
+    """One turn while it runs."""
+
+    _model: Model
+    _config: ModelConfig
+
+    def __init__(self, engine: Engine, turn: Turn, exchange: TurnExchange, begun: Begun) -> None:
+        self._engine = engine
+        self._turn = turn
+        self._exchange = exchange
+        self._begun = begun
+        self._progress = begun.progress
+        self._made: list[TextMessage] = []
+        self._told: list[Event] = list(begun.events)
+        self._reply = Reply(engine.clock)
+
+    def unjournaled(self) -> tuple[str, int]:
+        """Return the text that came since this was asked last, and how many tokens the turn has made."""
+        return self._reply.unjournaled(), self._progress.tokens + self._reply.tokens
+
+    async def run(self) -> None:
+        """Go on from where the turn is, to its end."""
+        try:
+            self._model, self._config = await self._engine.models.resolve(self._begun.model)
+            self._turn.emit(self._begun.events)
+            reason = await self._steps()
+            self._turn.settle()
+            await self._end(reason)
+        except asyncio.CancelledError:
+            if self._turn.lost:
+                raise
+            await self._interrupt("abort", None)
+        except ModelError as error:
+            await self._interrupt("error", _upstream(error))
+        except (TurnLost, AlreadyDone):
+            raise
+        except NotFound:
+            await self._exchange.withdraw(self._turn)
+            raise
+        except DomainError as error:
+            await self._interrupt("error", error)
+        except Exception:
+            await self._interrupt("error", DomainError(BROKEN))
+            raise
+
+    async def _steps(self) -> CompleteReason:
+        """Ask and call in turn; return why the turn ends. The last reply is not stored yet."""
+        progress, limits = self._progress, self._exchange.asked.limits
+        while True:
+            if progress.pending and not await self._answer():
+                return "activity"
+            if progress.calls > limits.calls or progress.iterations >= limits.iterations:
+                return "iteration"
+            force = self._forced()
+            if progress.ended is not None and force is None:
+                return "stop"
+            self._reply = Reply(self._engine.clock)
+            finish = await self._ask(force)
+            if self._reply.calls:
+                await self._record_calls(finish)
+            elif finish.reason == "length":
+                return await self._continue()
+            elif not self._ends_with_calls():
+                return "stop"
+            else:
+                await self._store(self._reply.messages(), finish)
+
+    def _forced(self) -> str | None:
+        """Return the function that must be called now, and note that it was asked for."""
+        progress, functions = self._progress, self._exchange.asked.functions
+        if progress.started < len(functions.start):
+            progress.started += 1
+            return functions.start[progress.started - 1]
+        if progress.ended is not None and progress.ended < len(functions.end):
+            progress.ended += 1
+            return functions.end[progress.ended - 1]
+        return None
+
+    def _ends_with_calls(self) -> bool:
+        """Note that the model ended by itself; tell whether functions are to be called now."""
+        if self._progress.ended is None and self._progress.started >= len(self._exchange.asked.functions.start):
+            self._progress.ended = 0
+        return self._forces_left()
+
+    def _forces_left(self) -> bool:
+        progress, functions = self._progress, self._exchange.asked.functions
+        return progress.started < len(functions.start) or (
+            progress.ended is not None and progress.ended < len(functions.end)
+        )
+
+    # Asking
+
+    async def _ask(self, force: str | None) -> Finish:
+        self._progress.iterations += 1
+        prompt = self._prompt(force)
+        async with aclosing(self._model.stream(prompt)) as deltas:
+            async for batch in deltas:
+                self._turn.emit(self._reply.take(batch))
+        finish = self._reply.finish or Finish(reason="stop", input_tokens=0, output_tokens=0)
+        self._progress.tokens += finish.input_tokens + finish.output_tokens
+        return finish
+
+    def _prompt(self, force: str | None) -> Prompt:
+        asked = self._exchange.asked
+        return build_prompt(
+            self._begun.backstory,
+            asked.backstory,
+            [*self._begun.history, *self._made],
+            config=self._config,
+            context_window=self._model.context_window,
+            functions=asked.functions.specs,
+            force=force,
+        )
+
+    async def _continue(self) -> CompleteReason:
+        """Ask a model that ran out of tokens to go on with the same message, as often as the request allows."""
+        progress, limits = self._progress, self._exchange.asked.limits
+        while True:
+            if not limits.continuations:
+                return "length"
+            if progress.continuations >= limits.continuations or progress.iterations >= limits.iterations:
+                return "iteration"
+            progress.continuations += 1
+            earlier, self._made = self._made, [*self._made, TextMessage(type="bot", text=self._reply.text)]
+            first = self._reply.finish
+            finish = await self._ask(None)
+            self._made = earlier
+            self._reply.finish = _sum(first, finish)
+            if finish.reason != "length":
+                return "stop"
+
+    # Calling
+
+    async def _record_calls(self, finish: Finish) -> None:
+        """Store what the model said and the calls it makes, as many as the limit leaves."""
+        progress, limits = self._progress, self._exchange.asked.limits
+        allowed = self._reply.calls[: max(0, limits.calls - progress.calls)]
+        over = len(allowed) < len(self._reply.calls)
+        pending = numbered(allowed, self._exchange.asked.turn_id, progress.calls)
+        requests = [activity_message("request", call.name, stored_arguments(call.arguments)) for call in pending]
+        await self._store([*self._reply.messages(), *requests], finish, pending)
+        if over and not pending:
+            progress.calls = limits.calls + 1
+
+    async def _answer(self) -> bool:
+        """Call what is pending and store the answers. False where the caller of the API is to answer some of it."""
+        asked, progress = self._exchange.asked, self._progress
+        outcomes = await self._engine.caller.call(
+            asked.account_id,
+            progress.pending,
+            asked.functions,
+            self._turn.emit,
+            conversation_id=asked.conversation_id,
+        )
+        progress.calls += len(outcomes)
+        answers = [_response(outcome) for outcome in outcomes if not outcome.unanswered]
+        await self._store(answers, None)
+        return len(answers) == len(outcomes)
+
+    # Storing
+
+    async def _store(
+        self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
+    ) -> None:
+        step = self._step(messages, finish, pending)
+        await self._exchange.step(self._turn, step, self._progress)
+        self._made += messages
+        self._note(messages)
+        self._told += [*(self._reply.retold() if finish is not None else []), *step.events]
+        if finish is not None:
+            self._reply = Reply(self._engine.clock)
+
+    def _step(
+        self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
+    ) -> Step:
+        """Return finished messages with the events that tell of them, and of what the model used."""
+        events = self._reply.untold(messages) if finish is not None else _told(messages, self._engine.clock())
+        if finish is None:
+            return Step(messages=messages, events=events, pending=pending)
+        moment = self._engine.clock()
+        usage = ModelUsage(
+            model=self._model.name, input_tokens_used=finish.input_tokens, output_tokens_used=finish.output_tokens
+        )
+        used = UsedTokens(
+            model=self._model.name, input_tokens=finish.input_tokens, output_tokens=finish.output_tokens, at=moment
+        )
+        events.append(UsageEvent(data=usage, created_at=moment))
+        return Step(messages=messages, used=(used,), events=events, pending=pending)
+
+    def _note(self, messages: Sequence[TextMessage]) -> None:
+        for message in messages:
+            if message.type == "bot":
+                self._progress.text = message.text
+
+    # Ending
+
+    async def _end(self, reason: CompleteReason) -> None:
+        finish = self._reply.finish
+        messages = self._reply.messages() if finish is not None else []
+        step = self._step(messages, finish)
+        self._note(messages)
+        step = _with_events(step, [CompleteEndEvent(created_at=self._engine.clock())])
+        ended = self._ended(reason, self._reply.retold() if finish is not None else [])
+        _finish(self._turn, await self._exchange.end(self._turn, step, ended, self._progress))
+
+    async def _interrupt(self, interruption: Interruption, failure: DomainError | None) -> None:
+        """Keep what was said. A turn that was cancelled has a result; any other one that broke off has a failure."""
+        turn, moment = self._turn, self._engine.clock()
+        turn.settle()
+        messages = self._reply.messages(interruption)
+        events = self._reply.untold(messages)
+        ended: Ended | None = None
+        self._note(messages)
+        if interruption == "abort":
+            events.append(AbortEvent(data=Abort(reason=turn.abort_reason), created_at=moment))
+            failure = aborted(turn)
+        if turn.cancelled:
+            events.append(CompleteEndEvent(created_at=moment))
+            ended = self._ended("abort", [])
+        elif turn.feed is not None and failure is not None:
+            events.append(ErrorEvent(data=ErrorBody(message=failure.message, code=failure.code), created_at=moment))
+        step = Step(messages=messages, events=events)
+        told = await self._exchange.interrupt(turn, step, interruption, ended, self._progress)
+        if ended is not None:
+            _finish(turn, told)
+            return
+        turn.tell()
+        turn.finish(failure=failure)
+
+    def _ended(self, reason: CompleteReason, retold: Sequence[Event]) -> Ended:
+        return Ended(
+            end=CompleteEnd(reason=reason),
+            text=self._progress.text,
+            usage=Usage(token=self._progress.tokens),
+            told=[*self._told, *retold],
+        )
+
+
+def aborted(turn: Turn) -> Unavailable:
+    """Return what a reader is told of a turn that was broken off."""
+    reason = turn.abort_reason or "its task was cancelled"
+    return Unavailable(
+        f"The reply was broken off: {reason}. What was said until then is kept; send the request again.",
+        retry_after=1.0,
+    )
+
+
+def _finish(turn: Turn, events: Sequence[Event]) -> None:
+    turn.tell()
+    last = events[-1] if events else None
+    turn.finish(result=last.data if isinstance(last, ResultEvent) else None)
+
+
+def _upstream(error: ModelError) -> Upstream:
+    return Upstream(error.message, status=error.status, code=error.code, retry_after=error.retry_after)
+
+
+def _response(outcome: CallOutcome) -> TextMessage:
+    return activity_message("response", outcome.call.name, outcome.arguments, outcome.result)
+
+
+def _told(messages: Sequence[TextMessage], moment: int) -> list[Event]:
+    return [MessageEvent(data=message, created_at=moment) for message in messages]
+
+
+def _with_events(step: Step, events: Sequence[Event]) -> Step:
+    return Step(messages=step.messages, used=step.used, events=[*step.events, *events], pending=step.pending)
+
+
+def _sum(first: Finish | None, second: Finish) -> Finish:
+    if first is None:
+        return second
+    return Finish(
+        reason=second.reason,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+    )

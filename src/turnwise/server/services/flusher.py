@@ -1,0 +1,106 @@
+"""One task a process journals what all its turns make: one commit a tick."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.journal import Flush, Journal, Place
+
+__all__ = ["Flusher"]
+
+TICK: Final = 0.05
+LOOK_EVERY: Final = 2
+
+logger = logging.getLogger("turnwise.server")
+
+Unjournaled = Callable[[], tuple[str, int]]
+"""Returns the text that came since it was asked last, and the number of tokens so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A running turn."""
+
+    turn: Turn
+    place: Place
+    unjournaled: Unjournaled
+
+    def take(self) -> Flush | None:
+        """Return what is to be journaled."""
+        text, tokens = self.unjournaled()
+        published = self.turn.feed.take() if self.turn.feed is not None else None
+        if published is None and not text:
+            return None
+        if published is not None:
+            text = ""
+        return Flush(place=self.place, text=text, tokens=tokens, published=published)
+
+
+class Flusher:
+    """Journals running turns every 50 ms, and hears from the journal which of them are lost or to be cancelled."""
+
+    def __init__(self, journal: Journal, *, tick: float = TICK) -> None:
+        self._journal = journal
+        self._tick = tick
+        self._watched: dict[str, Watched] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def watching(self, turn: Turn, place: Place | None, unjournaled: Unjournaled) -> Iterator[None]:
+        """Journal a turn as long as the context lasts; one without a place is not journaled."""
+        if place is None:
+            yield
+            return
+        self._watched[place.turn_id] = Watched(turn, place, unjournaled)
+        if self._task is None:
+            self._task = asyncio.create_task(self._flush_forever())
+        try:
+            yield
+        finally:
+            del self._watched[place.turn_id]
+
+    async def close(self) -> None:
+        """Stop."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _flush_forever(self) -> None:
+        for tick in itertools.count():
+            await asyncio.sleep(self._tick)
+            if not self._watched:
+                self._task = None
+                return
+            try:
+                await self._flush()
+                if tick % LOOK_EVERY == 0:
+                    await self._look()
+            except Exception:
+                logger.exception("journaling failed; it is tried again")
+
+    async def _flush(self) -> None:
+        flushes = [flush for flush in (watched.take() for watched in self._watched.values()) if flush is not None]
+        if flushes:
+            lost, cancelled = await self._journal.flush(flushes)
+            for turn_id in lost:
+                if turn_id in self._watched:
+                    self._watched[turn_id].turn.lose()
+            self._cancel(cancelled)
+
+    async def _look(self) -> None:
+        """Ask for turns that were cancelled through another process, however quiet they are."""
+        for process_id in {watched.place.process_id for watched in self._watched.values()}:
+            self._cancel(await self._journal.cancelled_turns(process_id))
+
+    def _cancel(self, turn_ids: Sequence[str]) -> None:
+        for turn_id in turn_ids:
+            if turn_id in self._watched:
+                self._watched[turn_id].turn.abort("cancelled", cancelled=True)

@@ -1,0 +1,314 @@
+"""Exchanges within a stored conversation: `complete`, `receive`, `dispatch`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import msgspec
+
+from turnwise.server.errors import Conflict, NotFound
+from turnwise.server.ids import Clock, NewId
+from turnwise.server.services.exchange import (
+    Asked,
+    Begun,
+    Ended,
+    Replayed,
+    Step,
+    answered,
+    decode_answer,
+    sent,
+    withdrawn,
+)
+from turnwise.server.services.idempotency import KeyedRequest
+from turnwise.server.services.order import TurnOrder
+from turnwise.server.services.progress import Progress
+from turnwise.server.services.reply import Interruption
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.base import AlreadyDone, Exchange, Once, TurnStart
+from turnwise.server.storage.journal import Busy, Journal, NewTurn, Place, TurnKind, TurnLost, TurnRow
+from turnwise.types.conversation import CompleteResult, ReceiveResult
+from turnwise.types.event import (
+    Attempt,
+    AttemptEvent,
+    CompleteBeginEvent,
+    CompleteEvent,
+    Event,
+    ReceivedMessage,
+    ReceiveEvent,
+    ReceiveResultEvent,
+    ResultEvent,
+)
+from turnwise.types.message import Message, TextMessage
+
+__all__ = ["Foreground", "Ground", "Resumed", "StatefulExchange", "withdraw"]
+
+LOOK_AGAIN = 0.05
+"""Seconds after which a conversation that another process holds is asked for again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What exchanges stand on."""
+
+    journal: Journal
+    order: TurnOrder
+    new_id: NewId
+    clock: Clock
+    recent: int
+    """How many stored messages a model is shown at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreground:
+    """A turn that somebody waits for: its row is made when it begins."""
+
+    kind: TurnKind
+    process_id: str
+    keyed: KeyedRequest | None
+    wait: float
+    """Seconds that it waits for the turn before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A dispatched turn, whose row is there."""
+
+    row: TurnRow
+
+
+class StatefulExchange:
+    """An exchange within a conversation, with a text or without."""
+
+    def __init__(
+        self, ground: Ground, asked: Asked, *, conversation_id: str, text: str | None, mode: Foreground | Resumed
+    ) -> None:
+        self.asked = asked
+        self._ground = ground
+        self._conversation_id = conversation_id
+        self._text = text
+        self._mode = mode
+
+    @property
+    def place(self) -> Place:
+        """Where it writes."""
+        match self._mode:
+            case Foreground(process_id=process_id):
+                return Place(turn_id=self.asked.turn_id, process_id=process_id, attempt=1)
+            case Resumed(row=row):
+                return Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
+
+    def turn_in(self) -> AbstractAsyncContextManager[None]:
+        """Wait for the turns of this conversation that came before: a dispatch as long as it takes."""
+        wait = self._mode.wait if isinstance(self._mode, Foreground) else None
+        return self._ground.order.turn_in(self.asked.account_id, self._conversation_id, wait=wait)
+
+    async def begin(self) -> Begun | Replayed:
+        """Commit the user's message and the turn, or find them stored by an earlier try."""
+        if isinstance(self._mode, Resumed):
+            return await self._resume(self._mode.row)
+        keyed = self._mode.keyed
+        message = self._message()
+        message_id = message.id if message is not None else None
+        try:
+            start = await self._start(self._mode, message, keyed.once() if keyed is not None else None)
+        except AlreadyDone as done:
+            if keyed is None:
+                raise
+            keyed.check(done.body)
+            if done.answer is not None:
+                return Replayed(decode_answer(done.answer, self._union))
+            start = await self._start(self._mode, None, None)
+            history = _unanswered(start.history, done.message_id)
+            return self._begun(start, history, self._first_events(done.message_id), Progress())
+        return self._begun(start, start.history, self._first_events(message_id), Progress())
+
+    async def withdraw(self, turn: Turn) -> None:
+        """Commit that the turn was broken off while it began."""
+        await withdraw(self._ground, self.place, turn)
+
+    async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
+        """Commit finished messages together with how far the turn is."""
+        stored = self._stored(step.messages)
+        _remember(progress, stored)
+        progress.pending = list(step.pending)
+        published = turn.hold(step.events)
+        exchange = Exchange(messages=stored, used=step.used)
+        await self._ground.journal.store_step(
+            self.place, exchange, steps=msgspec.json.encode(progress), tokens=progress.tokens, published=published
+        )
+        turn.tell()
+
+    async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:
+        """Commit the last messages, the turn's end, and the answer that a repeat of the request gets."""
+        stored = self._stored(step.messages)
+        _remember(progress, stored)
+        events = [*step.events, *self._results(progress.message_id or self.asked.turn_id, ended)]
+        keyed = self._mode.keyed if isinstance(self._mode, Foreground) else None
+        await self._ground.journal.settle_turn(
+            self.place,
+            Exchange(messages=stored, used=step.used),
+            state="done",
+            reason=ended.end.reason,
+            now=self._ground.clock(),
+            tokens=progress.tokens,
+            published=turn.hold(events),
+            once=answered(keyed, [*ended.told, *events]),
+        )
+        return events
+
+    async def interrupt(
+        self, turn: Turn, step: Step, interruption: Interruption, ended: Ended | None, progress: Progress
+    ) -> Sequence[Event]:
+        """Commit the partial reply and that the turn was broken off; a repeat of the request makes a new one."""
+        stored = self._stored(step.messages)
+        _remember(progress, stored)
+        results = self._results(progress.message_id or self.asked.turn_id, ended) if ended is not None else []
+        events = [*step.events, *results]
+        await self._ground.journal.settle_turn(
+            self.place,
+            Exchange(messages=stored, used=step.used),
+            state="aborted" if interruption == "abort" else "failed",
+            reason=interruption,
+            now=self._ground.clock(),
+            tokens=progress.tokens,
+            published=turn.hold(events),
+        )
+        return events
+
+    # Beginning
+
+    @property
+    def _receives(self) -> bool:
+        return isinstance(self._mode, Foreground) and self._mode.kind == "receive"
+
+    @property
+    def _union(self) -> object:
+        return ReceiveEvent if self._receives else CompleteEvent
+
+    def _message(self) -> Message | None:
+        if self._text is None:
+            return None
+        moment = self._ground.clock()
+        return Message(id=self._ground.new_id(), type="user", text=self._text, created_at=moment, updated_at=moment)
+
+    async def _start(self, mode: Foreground, message: Message | None, once: Once | None) -> TurnStart:
+        new = NewTurn(
+            id=self.asked.turn_id,
+            process_id=mode.process_id,
+            account_id=self.asked.account_id,
+            conversation_id=self._conversation_id,
+            channel_id=None,
+            kind=mode.kind,
+            request=b"",
+            now=self._ground.clock(),
+        )
+        give_up = asyncio.get_running_loop().time() + mode.wait
+        while True:
+            try:
+                return await self._ground.journal.start_turn(new, message, recent=self._ground.recent, once=once)
+            except Busy:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise Conflict(
+                        f"Another turn of this conversation is still running after {mode.wait:g} seconds. "
+                        "Wait until its reply is there, then send this request again."
+                    ) from None
+                await asyncio.sleep(LOOK_AGAIN)
+
+    async def _resume(self, row: TurnRow) -> Begun:
+        message = self._message() if row.message_id is None else None
+        start = await self._when_free(message)
+        progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
+        events = self._first_events(message.id if message is not None else None)
+        if row.started_at is not None:
+            moment = self._ground.clock()
+            events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
+        return self._begun(start, start.history, events, progress)
+
+    async def _when_free(self, message: Message | None) -> TurnStart:
+        while True:
+            try:
+                return await self._ground.journal.resume_turn(
+                    self.place, message, recent=self._ground.recent, now=self._ground.clock()
+                )
+            except Busy:
+                await asyncio.sleep(LOOK_AGAIN)
+
+    def _first_events(self, message_id: str | None) -> list[Event]:
+        moment = self._ground.clock()
+        events: list[Event] = [CompleteBeginEvent(created_at=moment)]
+        if self._text is not None:
+            events.insert(0, sent(moment, self._text, message_id))
+        return events
+
+    def _begun(
+        self, start: TurnStart, history: Sequence[Message], events: Sequence[Event], progress: Progress
+    ) -> Begun:
+        if progress.message_id is None and history:
+            progress.message_id = history[-1].id
+        return Begun(
+            model=start.conversation.model,
+            backstory=start.conversation.backstory,
+            history=history,
+            events=events,
+            progress=progress,
+        )
+
+    # Ending
+
+    def _stored(self, messages: Sequence[TextMessage]) -> list[Message]:
+        moment = self._ground.clock()
+        return [
+            Message(
+                id=self._ground.new_id(),
+                type=message.type,
+                text=message.text,
+                meta=message.meta,
+                created_at=moment,
+                updated_at=moment,
+            )
+            for message in messages
+        ]
+
+    def _results(self, message_id: str, ended: Ended) -> list[Event]:
+        moment = self._ground.clock()
+        if self._receives:
+            received = ReceiveResult(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
+            return [ResultEvent(data=received, created_at=moment)]
+        told = ReceivedMessage(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
+        result = CompleteResult(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
+        return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
+
+
+async def withdraw(ground: Ground, place: Place, turn: Turn) -> None:
+    """Settle a turn that was broken off while it began, if its row is there."""
+    moment = ground.clock()
+    with contextlib.suppress(TurnLost, NotFound):
+        await ground.journal.settle_turn(
+            place,
+            Exchange(messages=()),
+            state="aborted",
+            reason="abort",
+            now=moment,
+            published=turn.hold(withdrawn(moment, turn.abort_reason)) if turn.feed is not None else None,
+        )
+        turn.tell()
+
+
+def _remember(progress: Progress, stored: Sequence[Message]) -> None:
+    """Note which message the turn's result is to name: the last of the bot's, else the last of all."""
+    for message in stored:
+        if message.type == "bot" or not progress.spoke:
+            progress.message_id = message.id
+            progress.spoke = message.type == "bot"
+
+
+def _unanswered(history: Sequence[Message], message_id: str | None) -> Sequence[Message]:
+    """Leave out what an earlier, interrupted try to answer left at the history's end."""
+    end = len(history)
+    while end and history[end - 1].id != message_id and (history[end - 1].meta or {}).get("interrupted") is True:
+        end -= 1
+    return history[:end]

@@ -1,0 +1,202 @@
+"""Exchanges of which no conversation holds a message: the stateless forms of `complete` and `dispatch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+import msgspec
+
+from turnwise.server.services.exchange import Asked, Begun, Ended, Replayed, Step, answered, decode_answer, sent
+from turnwise.server.services.idempotency import KeyedRequest
+from turnwise.server.services.progress import Progress
+from turnwise.server.services.reply import Interruption
+from turnwise.server.services.stateful import Ground, withdraw
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.base import Exchange, Storage
+from turnwise.server.storage.journal import Place, TurnRow, TurnState
+from turnwise.types.conversation import ConversationCompleteStatelessRequest, StatelessCompleteResult
+from turnwise.types.event import (
+    Attempt,
+    AttemptEvent,
+    CompleteBeginEvent,
+    Event,
+    ReceivedMessage,
+    ReceiveResultEvent,
+    ResultEvent,
+    StatelessCompleteEvent,
+)
+
+__all__ = ["StatelessDispatch", "StatelessExchange"]
+
+
+class StatelessExchange:
+    """A stateless `complete`: nothing is stored but the answer to an idempotency key."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        asked: Asked,
+        request: ConversationCompleteStatelessRequest,
+        *,
+        storage: Storage,
+        keyed: KeyedRequest | None,
+    ) -> None:
+        self.asked = asked
+        self._ground = ground
+        self._request = request
+        self._storage = storage
+        self._keyed = keyed
+
+    @property
+    def place(self) -> Place | None:
+        """It has no row."""
+        return None
+
+    def turn_in(self) -> AbstractAsyncContextManager[None]:
+        """Nothing to wait for."""
+        return nullcontext()
+
+    async def begin(self) -> Begun | Replayed:
+        """Read the request, unless it was answered before."""
+        if self._keyed is not None:
+            done = await self._storage.find_once(self.asked.account_id, self._keyed.path, self._keyed.key)
+            if done is not None:
+                self._keyed.check(done.body)
+                if done.answer is not None:
+                    return Replayed(decode_answer(done.answer, StatelessCompleteEvent))
+        return _begun(self._request, _first_events(self._request, self._ground.clock()), Progress())
+
+    async def withdraw(self, turn: Turn) -> None:
+        """Leave nothing."""
+
+    async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
+        """Keep finished messages in mind."""
+        _keep(step, progress)
+        turn.emit(step.events)
+
+    async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:  # noqa: ARG002
+        """Remember the answer under the request's key."""
+        events = [*step.events, *_results(self._ground.clock(), ended)]
+        once = answered(self._keyed, [*ended.told, *events])
+        if once is not None:
+            await self._storage.remember(self.asked.account_id, once)
+        turn.hold(events)
+        return events
+
+    async def interrupt(
+        self,
+        turn: Turn,
+        step: Step,
+        interruption: Interruption,  # noqa: ARG002 - the port's
+        ended: Ended | None,
+        progress: Progress,  # noqa: ARG002 - the port's
+    ) -> Sequence[Event]:
+        """Leave nothing."""
+        events = [*step.events, *(_results(self._ground.clock(), ended) if ended is not None else [])]
+        turn.hold(events)
+        return events
+
+
+class StatelessDispatch:
+    """A stateless `dispatch`: its row holds how far it came."""
+
+    def __init__(
+        self, ground: Ground, asked: Asked, request: ConversationCompleteStatelessRequest, row: TurnRow
+    ) -> None:
+        self.asked = asked
+        self._ground = ground
+        self._request = request
+        self._row = row
+
+    @property
+    def place(self) -> Place:
+        """Where it writes."""
+        return Place(turn_id=self._row.id, process_id=self._row.process_id, attempt=self._row.attempt)
+
+    def turn_in(self) -> AbstractAsyncContextManager[None]:
+        """Nothing to wait for."""
+        return nullcontext()
+
+    async def begin(self) -> Begun:
+        """Go on after the last stored step."""
+        moment = self._ground.clock()
+        await self._ground.journal.run_stateless(self.place, now=moment)
+        row = self._row
+        if row.started_at is None:
+            return _begun(self._request, _first_events(self._request, moment), Progress())
+        progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
+        events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
+        return _begun(self._request, events, progress)
+
+    async def withdraw(self, turn: Turn) -> None:
+        """Commit that the turn was broken off while it began."""
+        await withdraw(self._ground, self.place, turn)
+
+    async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
+        """Commit how far the turn is, its messages included."""
+        _keep(step, progress)
+        await self._ground.journal.store_step(
+            self.place,
+            Exchange(messages=()),
+            steps=msgspec.json.encode(progress),
+            tokens=progress.tokens,
+            published=turn.hold(step.events),
+        )
+        turn.tell()
+
+    async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:
+        """Commit the turn's end with its last events."""
+        events = [*step.events, *_results(self._ground.clock(), ended)]
+        await self._settle(turn, events, "done", ended.end.reason, progress.tokens)
+        return events
+
+    async def interrupt(
+        self, turn: Turn, step: Step, interruption: Interruption, ended: Ended | None, progress: Progress
+    ) -> Sequence[Event]:
+        """Commit that the turn was broken off."""
+        events = [*step.events, *(_results(self._ground.clock(), ended) if ended is not None else [])]
+        await self._settle(
+            turn, events, "aborted" if interruption == "abort" else "failed", interruption, progress.tokens
+        )
+        return events
+
+    async def _settle(self, turn: Turn, events: Sequence[Event], state: TurnState, reason: str, tokens: int) -> None:
+        await self._ground.journal.settle_turn(
+            self.place,
+            Exchange(messages=()),
+            state=state,
+            reason=reason,
+            now=self._ground.clock(),
+            tokens=tokens,
+            published=turn.hold(events),
+        )
+
+
+def _begun(request: ConversationCompleteStatelessRequest, events: Sequence[Event], progress: Progress) -> Begun:
+    return Begun(
+        model=request.model or None,
+        backstory=request.backstory or None,
+        history=[*request.messages, *progress.made],
+        events=events,
+        progress=progress,
+    )
+
+
+def _first_events(request: ConversationCompleteStatelessRequest, moment: int) -> list[Event]:
+    events: list[Event] = [CompleteBeginEvent(created_at=moment)]
+    last = request.messages[-1]
+    if last.type == "user":
+        events.insert(0, sent(moment, last.text, None))
+    return events
+
+
+def _keep(step: Step, progress: Progress) -> None:
+    progress.made = [*progress.made, *step.messages]
+    progress.pending = list(step.pending)
+
+
+def _results(moment: int, ended: Ended) -> list[Event]:
+    told = ReceivedMessage(text=ended.text, usage=ended.usage, end=ended.end)
+    result = StatelessCompleteResult(text=ended.text, usage=ended.usage, end=ended.end)
+    return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
