@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import threading
@@ -199,10 +200,8 @@ class Urllib3Response:
         return timer
 
     def _shut(self) -> None:
-        try:
+        with contextlib.suppress(ValueError, RuntimeError, OSError):  # it ended by itself in this very moment
             self._raw.shutdown()
-        except (ValueError, RuntimeError, OSError):  # it ended by itself in this very moment
-            return
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and monotonic() >= self._deadline:
