@@ -1,27 +1,39 @@
-"""The tests of channels run over every adapter; `scene` says how one is made."""
+"""The tests of channels run over every adapter; `scene` says how one is made, for each process."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from tests.server.channels.memory import MemoryStore
 from tests.server.channels.scene import ChannelScene
 
+from turnwise.server.channels.base import Channels
 from turnwise.server.channels.local import LocalChannels
+from turnwise.server.channels.ring import Bounds
+from turnwise.server.storage.journal import ChannelStore
 from turnwise.server.storage.sqlite import SqliteStorage
 
 
 @pytest.fixture(params=["local over memory", "local over sqlite"])
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ChannelScene]:
-    storage = SqliteStorage(tmp_path / "turnwise.db") if "sqlite" in request.param else None
-    if storage is not None:
-        await storage.open()
-    store = storage or MemoryStore()
-    scene = ChannelScene(store, lambda bounds: LocalChannels(store, bounds=bounds, interval=0.02))
-    await scene.begin()
-    yield scene
-    await scene.end()
-    if storage is not None:
-        await storage.close()
+    memory = MemoryStore()
+    async with AsyncExitStack() as stack:
+
+        async def store() -> ChannelStore:
+            if "sqlite" not in request.param:
+                return memory
+            storage = SqliteStorage(tmp_path / "turnwise.db")
+            await storage.open()
+            stack.push_async_callback(storage.close)
+            return storage
+
+        async def process(bounds: Bounds | None) -> Channels:
+            channels = LocalChannels(await store(), bounds=bounds, interval=0.02)
+            await channels.open()
+            stack.push_async_callback(channels.close)
+            return channels
+
+        yield ChannelScene(await store(), await process(None), process)

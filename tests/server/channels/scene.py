@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from turnwise.server.channels.base import ChannelMessage, Channels, Feed
 from turnwise.server.channels.ring import Bounds
@@ -20,25 +20,15 @@ Batches = AsyncIterator[Sequence[ChannelMessage]]
 
 @dataclass
 class ChannelScene:
-    """A store, and the channels of one process and of others over it."""
+    """The channels of a process, and of others on the same store."""
 
     store: ChannelStore
-    make: Callable[[Bounds | None], Channels]
-    opened: list[Channels] = field(default_factory=list[Channels])
-
-    async def begin(self) -> None:
-        self.channels = await self.process()
+    channels: Channels
+    begin: Callable[[Bounds | None], Awaitable[Channels]]
 
     async def process(self, bounds: Bounds | None = None) -> Channels:
         """Return the channels of another process."""
-        channels = self.make(bounds)
-        await channels.open()
-        self.opened.append(channels)
-        return channels
-
-    async def end(self) -> None:
-        for channels in self.opened:
-            await channels.close()
+        return await self.begin(bounds)
 
     async def publish(self, *texts: object, channel: str = CHANNEL, account: str = ACCOUNT) -> int:
         """Publish messages; return the last one's number."""
