@@ -19,8 +19,10 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 HTTP_LIBRARIES = ("aiohttp", "urllib3", "http.client", "httpx", "requests")
 WEB_LIBRARIES = ("starlette", "uvicorn")
 DATABASE_LIBRARIES = ("sqlite3", "sqlalchemy", "alembic", "asyncpg")
-# Ports and pure functions beside `base`: the journal of turns, and the estimate of a text's tokens.
-FRONTS = ("turnwise.server.models.tokens", "turnwise.server.storage.journal")
+# Beside the port: the estimate of a text's tokens.
+FRONTS = ("turnwise.server.models.tokens",)
+# A second port of storage's: turns and channels.
+JOURNAL = "turnwise.server.storage.journal"
 ADAPTERS = ("storage", "models", "retrieval", "privacy", "channels", "blobs")
 
 
@@ -74,12 +76,12 @@ def services_know_ports_and_not_adapters(found: Import) -> bool:
     package = adapter_package(found.name)
     if package is None or not within(found.module, "turnwise.server.services"):
         return True
-    return within(found.name, f"turnwise.server.{package}.base", *FRONTS)
+    return within(found.name, f"turnwise.server.{package}.base", JOURNAL, *FRONTS)
 
 
 def ports_know_no_adapters(found: Import) -> bool:
     package = adapter_package(found.module)
-    if package is None or not found.module.endswith((".base", "storage.journal", ".tokens")):
+    if package is None or not found.module.endswith((".base", ".tokens", JOURNAL)):
         return True
     return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] == "base"
 

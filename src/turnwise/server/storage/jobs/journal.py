@@ -100,18 +100,28 @@ def queue_turn(db: sqlite3.Connection, turn: NewTurn, *, once: Once | None, now:
 
 
 def flush(db: sqlite3.Connection, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
-    unfinished: dict[Place, bool] = {}
+    unfinished: dict[tuple[str, str, int], bool] = {}
     for process_id in {item.place.process_id for item in flushes}:
         for id_, attempt, cancel in run(db, SQL["unfinished_of"], process_id).fetchall():
-            unfinished[Place(turn_id=id_, process_id=process_id, attempt=attempt)] = bool(cancel)
-    held = [item for item in flushes if item.place in unfinished]
+            unfinished[process_id, id_, attempt] = bool(cancel)
+    held: list[Flush] = []
+    lost: list[str] = []
+    cancelled: list[str] = []
+    for item in flushes:
+        place = item.place
+        cancel = unfinished.get((place.process_id, place.turn_id, place.attempt))
+        if cancel is None:
+            lost.append(place.turn_id)
+            continue
+        held.append(item)
+        if cancel:
+            cancelled.append(place.turn_id)
     db.executemany(SQL["add_text"], [(item.place.turn_id, item.tokens, item.text) for item in held if item.text])
     db.executemany(
         SQL["set_tokens"], [(item.place.turn_id, item.tokens) for item in held if item.tokens and not item.text]
     )
     publish(db, [item.published for item in held if item.published is not None])
-    lost = [item.place.turn_id for item in flushes if item.place not in unfinished]
-    return lost, [item.place.turn_id for item in held if unfinished[item.place]]
+    return lost, cancelled
 
 
 def store_step(

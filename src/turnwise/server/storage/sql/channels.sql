@@ -41,7 +41,8 @@ LIMIT ?
 
 -- name: history
 SELECT min(first + CASE WHEN total > ?4 THEN total - ?4 ELSE 0 END) FROM (
-    SELECT m.seq - m.count AS first, m.count AS count, sum(m.count) OVER (ORDER BY m.seq DESC) AS total
+    SELECT m.seq - m.count AS first, m.count AS count,
+        sum(m.count) OVER (ORDER BY m.seq DESC ROWS UNBOUNDED PRECEDING) AS total
     FROM channels c JOIN channel_messages m ON m.channel = c.key
     WHERE c.account = ?1 AND c.channel = ?2 AND m.at > ?3
     ORDER BY m.seq DESC
