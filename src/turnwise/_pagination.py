@@ -5,6 +5,7 @@ The walk ends where the cursor is empty or missing, where a page has no items, a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Generic, TypeVar
 
@@ -45,15 +46,12 @@ class Leaf(Generic[T]):
         return Leaf(replace(self._call, cursor=self.cursor), reply, self._seen)
 
 
-class Page(Generic[T]):
-    """One page of a list. Iterating yields its items and those of all pages after it."""
+class FetchedPage(ABC, Generic[T]):
+    """What a page of either client tells."""
 
-    def __init__(self, leaf: Leaf[T], fetch: Callable[[PageCall[T]], Reply]) -> None:
-        self._leaf = leaf
-        self._fetch = fetch
-
-    def __repr__(self) -> str:
-        return f"Page({len(self.items)} items, cursor={self.cursor!r})"
+    @property
+    @abstractmethod
+    def _leaf(self) -> Leaf[T]: ...
 
     @property
     def items(self) -> list[T]:
@@ -80,6 +78,17 @@ class Page(Generic[T]):
         """The server's id of the request that this page answers."""
         return self.response.request_id
 
+
+class Page(FetchedPage[T]):
+    """One page of a list. Iterating yields its items and those of all pages after it."""
+
+    def __init__(self, leaf: Leaf[T], fetch: Callable[[PageCall[T]], Reply]) -> None:
+        self._fetched = leaf
+        self._fetch = fetch
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.items)} items, cursor={self.cursor!r})"
+
     def next_page(self) -> Page[T] | None:
         """Fetch the next page; `None` after the last one."""
         call = self._leaf.following()
@@ -91,8 +100,12 @@ class Page(Generic[T]):
             yield from page.items
             page = page.next_page()
 
+    @property
+    def _leaf(self) -> Leaf[T]:
+        return self._fetched
 
-class AsyncPage(Generic[T]):
+
+class AsyncPage(FetchedPage[T]):
     """One page of a list, fetched when it is awaited. Iterating yields its items and those of all pages after it.
 
     `page = await client.list()` gives the page; `async for item in client.list()` walks over all.
@@ -112,31 +125,6 @@ class AsyncPage(Generic[T]):
 
     def __await__(self) -> Generator[object, None, AsyncPage[T]]:
         return self._load().__await__()
-
-    @property
-    def items(self) -> list[T]:
-        """The items of this page."""
-        return self._leaf.items
-
-    @property
-    def cursor(self) -> str | None:
-        """Where the next page begins, for `list(cursor)`; `None` after the last one."""
-        return self._leaf.cursor
-
-    @property
-    def has_more(self) -> bool:
-        """Whether another page may follow."""
-        return self._leaf.following() is not None
-
-    @property
-    def response(self) -> ResponseInfo:
-        """Status and headers of this page's answer."""
-        return self._leaf.response
-
-    @property
-    def request_id(self) -> str | None:
-        """The server's id of the request that this page answers."""
-        return self.response.request_id
 
     async def next_page(self) -> AsyncPage[T] | None:
         """Fetch the next page; `None` after the last one."""
