@@ -85,6 +85,10 @@ async def _messages(queue: asyncio.Queue[object]) -> AsyncGenerator[object]:
         yield message
 
 
+async def no_dispatch(account_id: str, channel_id: str) -> str | None:
+    return None
+
+
 class Scene:
     """A caller, and a publisher that answers what it is told to answer."""
 
@@ -92,7 +96,7 @@ class Scene:
         self, answer: Callable[[WaitForChannelMessageBeginEvent], object] | None = None, *, timeout: float = 10.0
     ) -> None:
         self.waits = FakeWaits()
-        self.waiting = WaitingChannels()
+        self.waiting = WaitingChannels(no_dispatch)
         clock = itertools.count(1).__next__
         self.caller = Caller(self.waits, clock=clock, timeout=timeout, waiting=self.waiting)
         self.events: list[Event] = []
