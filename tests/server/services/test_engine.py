@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-
 from tests.server.asgi import EVENTS, Api, Reply, ScriptedModels
+
 from turnwise.server.app import Adapters, create_app
 from turnwise.server.models.base import (
     Delta,
