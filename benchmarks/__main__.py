@@ -22,6 +22,7 @@ ROWS = {
     "read_stream": "read_stream",
     "send_server": "send_server",
     "complete": "complete",
+    "channels": "channels",
     "serve": "serve",
     "scale": "scale",
 }
