@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -51,7 +51,7 @@ class Slots:
         self._accounts: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
-    async def one_of(self, account_id: str) -> AsyncIterator[None]:
+    async def one_of(self, account_id: str) -> AsyncGenerator[None]:
         """Wait for a slot of the account, then for one of the process."""
         slots, users = self._accounts.get(account_id, (asyncio.Semaphore(self._per_account), 0))
         self._accounts[account_id] = slots, users + 1

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 
 from turnwise.server.errors import DomainError, NotFound, Unavailable, Upstream
 from turnwise.server.ids import Clock
@@ -20,7 +21,7 @@ from turnwise.server.services.exchange import Begun, Ended, Replayed, Step, Turn
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.history import build_prompt
 from turnwise.server.services.reply import Interruption, Reply
-from turnwise.server.services.turn import Turn
+from turnwise.server.services.turn import Turn, TurnResult
 from turnwise.server.storage.base import AlreadyDone, UsedTokens
 from turnwise.server.storage.journal import TurnLost
 from turnwise.types.conversation import CompleteEnd, CompleteReason
@@ -320,7 +321,7 @@ def aborted(turn: Turn) -> Unavailable:
 def _finish(turn: Turn, events: Sequence[Event]) -> None:
     turn.tell()
     last = events[-1] if events else None
-    turn.finish(result=last.data if isinstance(last, ResultEvent) else None)
+    turn.finish(result=cast("ResultEvent[TurnResult]", last).data if isinstance(last, ResultEvent) else None)
 
 
 def _upstream(error: ModelError) -> Upstream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +53,7 @@ class Flusher:
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watching(self, turn: Turn, place: Place | None, unjournaled: Unjournaled) -> Iterator[None]:
+    def watching(self, turn: Turn, place: Place | None, unjournaled: Unjournaled) -> Generator[None]:
         """Journal a turn as long as the context lasts; one without a place is not journaled."""
         if place is None:
             yield
