@@ -102,6 +102,16 @@ async def test_model_changes_the_conversation(session: ChatSession, console: Con
     assert (await session.conversations.fetch(session.conversation_id)).model == "offline/temperature=0"
 
 
+async def test_model_says_who_answers_as_far_as_it_is_known(session: ChatSession, console: Console) -> None:
+    for session.preferred_model, session.model, told in (
+        (None, None, "the one the server prefers"),
+        ("offline", None, "offline"),
+        ("offline", "m", "m"),
+    ):
+        await commands.run("/model", session, console)
+        assert shown(console).splitlines()[-1] == f"The model is {told}. /model NAME takes another."
+
+
 async def test_the_conversation_is_named_after_its_first_message(session: ChatSession, console: Console) -> None:
     await session.whole("When  do\nyou open? " + "And why? " * 20)
     await commands.run("/list", session, console)

@@ -87,6 +87,7 @@ def _chat(
         session.backstory = backstory
         # A server in this process was started with the model; elsewhere, the conversation has to name it.
         session.model = None if server.embedded else model
+        session.preferred_model = server.model
         for each in server.notes:
             note(each)
         runner.run(_enter(session, conversation_id, backstory=backstory, model=model, last=last))
@@ -95,7 +96,7 @@ def _chat(
 
             run_lines(session, sys.stdin, runner, stream=stream, as_json=as_json)
             return ExitStatus.DONE
-        return _interactive(session, server, runner, stream=stream)
+        return _interactive(session, runner, stream=stream)
     finally:
         runner.run(client.aclose())
 
@@ -118,7 +119,7 @@ async def _enter(
         await session.use_backstory(backstory)
 
 
-def _interactive(session: ChatSession, server: Origin, runner: asyncio.Runner, *, stream: bool) -> ExitStatus:
+def _interactive(session: ChatSession, runner: asyncio.Runner, *, stream: bool) -> ExitStatus:
     from turnwise.cli.chat.commands import choices, show_latest
     from turnwise.cli.chat.interactive import Chat
     from turnwise.cli.chat.prompt import Prompt
@@ -129,7 +130,7 @@ def _interactive(session: ChatSession, server: Origin, runner: asyncio.Runner, *
     console = stdout()
     console.push_theme(THEME)
     prompt = Prompt(data_folder() / "history", lambda command: choices(session, command))
-    _greet(console, session.model or server.model)
+    _greet(console, session.model or session.preferred_model)
     runner.run(show_latest(session, console))
     console.print()
     return Chat(session, console, prompt, runner, stream=stream).run()

@@ -130,7 +130,8 @@ async def _model(session: ChatSession, console: Console, argument: str) -> None:
         await session.use_model(argument)
         _say(console, f"{argument} answers from now on.")
     else:
-        _say(console, f"The model is {session.model or 'the one the server prefers'}. /model NAME takes another.")
+        model = session.model or session.preferred_model or "the one the server prefers"
+        _say(console, f"The model is {model}. /model NAME takes another.")
 
 
 async def _copy(session: ChatSession, console: Console, argument: str) -> None:

@@ -33,6 +33,8 @@ class ChatSession:
     last: LastConversations
     backstory: str | None = None
     model: str | None = None
+    preferred_model: str | None = None
+    """Who answers where no model was chosen, if the server is our own."""
     conversation_id: str | None = None
     answer: str = ""
     """The last answer, as far as it came."""
