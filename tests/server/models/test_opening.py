@@ -118,3 +118,21 @@ async def test_nothing_is_looked_for_where_it_is_turned_off_or_not_needed(
 async def test_a_default_model_that_cannot_be_read_is_refused_at_the_start(loopback: Loopback, base_url: str) -> None:
     with pytest.raises(ValueError, match=r"TURNWISE_MODEL: .*temperature"):
         await opened(Settings(model="m/temperature=warm", openai_base_url=base_url))
+
+
+async def test_the_first_model_of_a_server_that_was_named_is_used_where_none_is_set() -> None:
+    async with FakeUpstream(models=("first", "second")) as upstream:
+        registry, said = await opened(Settings(openai_base_url=upstream.base_url))
+        assert registry.default == "first"
+        assert said == [f"TURNWISE_MODEL is not set; using the model first of {upstream.base_url}."]
+        await registry.aclose()
+
+
+@pytest.mark.parametrize("settings", [Settings(openai_api_key="k"), Settings(openai_base_url="http://127.0.0.1:9/v1")])
+async def test_without_a_model_to_be_known_the_offline_one_answers_and_says_so(settings: Settings) -> None:
+    registry, said = await opened(settings)
+    assert registry.default == "offline"
+    assert said == [
+        "TURNWISE_MODEL is not set, so the model `offline` answers. Set it to a model of the configured server."
+    ]
+    await registry.aclose()
