@@ -210,6 +210,9 @@ async def test_key_is_remembered_with_the_message_and_later_with_the_answer(scen
         await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=once())
     assert ended.value.answer == b"answer"
     assert scene.adapter.rows("turns") == 1
+    later = once(now=START + DAY)
+    await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=later)
+    assert await scene.storage.find_once(scene.me, "/path", "key") is not None
 
 
 async def test_refused_turn_leaves_no_key(scene: Scene) -> None:
@@ -220,6 +223,10 @@ async def test_refused_turn_leaves_no_key(scene: Scene) -> None:
         await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=once())
     with pytest.raises(NotFound):
         await scene.storage.start_turn(new_turn(conversation_id="nowhere"), message(), recent=1, once=once())
+    assert await scene.storage.find_once(scene.me, "/path", "key") is None
+    scene.adapter.lapse("p")
+    with pytest.raises(TurnLost):
+        await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=once())
     assert await scene.storage.find_once(scene.me, "/path", "key") is None
 
 
@@ -493,6 +500,34 @@ async def test_dead_dispatch_blocks_until_it_is_adopted_and_has_ended(scene: Sce
     await scene.storage.claim_lapsed("q", limit=1, now=START)
     await settle(scene, Place(turn_id=queued.turn_id, process_id="q", attempt=2))
     await scene.start(id_, process="q")
+
+
+async def test_storages_over_one_database_share_turns_and_leases(scene: Scene) -> None:
+    other = scene.adapter.storage(scene.clock)
+    await other.open()
+    try:
+        for number in range(20):
+            await scene.process(f"dead-{number}")
+            await scene.queue(f"channel-{number}", process=f"dead-{number}")
+            await scene.storage.leave_process(f"dead-{number}")
+        await scene.process("p")
+        await other.register_process("q", lease_ms=HOUR)
+        claims = await asyncio.gather(
+            *(
+                storage.claim_lapsed(id_, limit=3, now=START)
+                for storage, id_ in ((scene.storage, "p"), (other, "q")) * 6
+            )
+        )
+        adopted = [turn for claim in claims for turn in claim]
+        assert len({turn.id for turn in adopted}) == len(adopted) == 20
+        id_ = await scene.conversation()
+        place = await scene.start(id_)
+        with pytest.raises(Busy):
+            await other.start_turn(new_turn("q", conversation_id=id_), None, recent=1)
+        await other.flush([Flush(place=place, text="x", tokens=1)])
+        assert (await found(scene, id_)).text == "x"
+    finally:
+        await other.close()
 
 
 # Dispatches

@@ -11,7 +11,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -134,15 +134,25 @@ class Journaling(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
         self.adapter = SqliteAdapter(self.folder / "t.db")
-        self.storage = SqliteStorage(self.adapter.path, clock=StillClock(), writer=hasty)
+        self.storages = [SqliteStorage(self.adapter.path, clock=StillClock(), writer=hasty) for _ in range(2)]
         self.model = Model()
         self.processes = ["", "", ""]
         self.conversations: list[str] = []
         self.count = 0
-        self.runner.run(self.storage.open())
+        self.each(lambda storage: storage.open())
+
+    @property
+    def storage(self) -> SqliteStorage:
+        """One of two storages on the same file, the other one each time: as if every step were in another process."""
+        self.storages.reverse()
+        return self.storages[0]
+
+    def each(self, doing: Callable[[SqliteStorage], Coroutine[Any, Any, None]]) -> None:
+        for storage in self.storages:
+            self.runner.run(doing(storage))
 
     def teardown(self) -> None:
-        self.runner.run(self.storage.close())
+        self.each(lambda storage: storage.close())
         self.runner.close()
         shutil.rmtree(self.folder)
 
@@ -181,6 +191,9 @@ class Journaling(RuleBasedStateMachine):
         if id_ in self.model.alive:
             return
         self.processes[slot] = id_
+        self.begin_lease(id_)
+
+    def begin_lease(self, id_: str) -> None:
         self.do(self.storage.register_process(id_, lease_ms=HOUR))
         for turn in self.model.turns.values():
             if turn.unfinished and turn.owner == id_:
@@ -192,22 +205,28 @@ class Journaling(RuleBasedStateMachine):
         self.adapter.lapse(self.processes[slot])
         self.model.alive.discard(self.processes[slot])
 
-    @rule(target=places, slot=SLOTS)
-    def come_back(self, slot: int) -> Any:
-        """Die, begin again under the same id, and claim what was left behind; the old places are still there."""
-        self.lapse(slot)
-        self.register(slot, again=True)
-        return self.claim(slot, limit=100)
+    @rule(target=places, which=st.integers(min_value=0, max_value=9), succeeded=st.booleans(), ends=st.booleans())
+    def thaw(self, which: int, succeeded: bool, ends: bool) -> Any:
+        """Be frozen in a turn for longer than the lease lasts, and go on as if nothing had been.
 
-    @rule(place=places, ends=st.booleans())
-    def thaw(self, place: Place, ends: bool) -> None:
-        """Be frozen for longer than the lease lasts, and go on as if nothing had been."""
+        Meanwhile another process may have begun under the same id, and claimed what was left behind.
+        """
+        held = [turn for turn in self.model.turns.values() if turn.unfinished and turn.owner in self.model.alive]
+        if not held:
+            return NO_PLACE
+        turn = held[which % len(held)]
+        place = Place(turn_id=turn.id, process_id=turn.owner, attempt=turn.attempt)
         self.adapter.lapse(place.process_id)
         self.model.alive.discard(place.process_id)
+        adopted: Any = NO_PLACE
+        if succeeded:
+            self.begin_lease(place.process_id)
+            adopted = self.claim_for(place.process_id, limit=100)
         if ends:
             self.settle(place, "done")
         else:
             self.step(place)
+        return adopted
 
     @rule(slot=SLOTS)
     def leave(self, slot: int) -> None:
@@ -221,7 +240,9 @@ class Journaling(RuleBasedStateMachine):
 
     @rule(target=places, slot=SLOTS, limit=st.sampled_from([1, 2, 100]))
     def claim(self, slot: int, limit: int) -> Any:
-        id_ = self.processes[slot]
+        return self.claim_for(self.processes[slot], limit)
+
+    def claim_for(self, id_: str, limit: int) -> Any:
         claimed = self.do(self.storage.claim_lapsed(id_, limit=limit, now=START))
         adopted: list[Place] = []
         for turn in self.model.lapsed()[:limit] if id_ in self.model.alive else []:
@@ -239,8 +260,8 @@ class Journaling(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.runner.run(self.storage.close())
-        self.runner.run(self.storage.open())
+        self.each(lambda storage: storage.close())
+        self.each(lambda storage: storage.open())
 
     # Turns
 
@@ -448,7 +469,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, mutant: str) -> int:
 def test_journal_that_cheats_is_found_out(monkeypatch: pytest.MonkeyPatch, mutant: str) -> None:
     assert planted(monkeypatch, mutant) >= 3
     bounded = settings(
-        max_examples=100,
+        max_examples=400,
         stateful_step_count=60,
         derandomize=True,
         database=None,

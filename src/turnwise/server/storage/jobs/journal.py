@@ -12,7 +12,7 @@ from turnwise.server.ids import NewId
 from turnwise.server.storage.base import Exchange, Once, TurnStart
 from turnwise.server.storage.jobs.channels import publish
 from turnwise.server.storage.jobs.conversations import fetch_conversation, owned
-from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
+from turnwise.server.storage.jobs.idempotency import answer_once, find_once, remember_once
 from turnwise.server.storage.jobs.messages import append, newest
 from turnwise.server.storage.jobs.rows import Row, run
 from turnwise.server.storage.jobs.turns import SQL, end_abandoned, interrupt, is_alive, to_turn
@@ -45,9 +45,12 @@ def start_turn(
 ) -> TurnStart:
     if turn.conversation_id is None:
         raise ValueError("a turn that is started has a conversation")
+    # A turn may try often until the one before it has ended: what is refused is refused before anything is written.
+    if once is not None and (known := find_once(db, turn.account_id, once.path, once.key, once.now)) is not None:
+        raise known
+    _start(db, turn, message, now, new_id)
     if once is not None:
         remember_once(db, turn.account_id, once, None if message is None else message.id)
-    _start(db, turn, message, now, new_id)
     if message is not None:
         append(db, turn.account_id, turn.conversation_id, [message], used=(), now=now)
     return _start_with(db, turn.account_id, turn.conversation_id, recent, now)
@@ -217,7 +220,7 @@ def cancelled_turns(db: sqlite3.Connection, process_id: str) -> list[str]:
 
 
 def _start(db: sqlite3.Connection, turn: NewTurn, message: Message | None, now: int, new_id: NewId) -> None:
-    """Write the row of a turn that runs at once. What is refused was refused before anything was written."""
+    """Write the row of a turn that runs at once."""
     values = (
         turn.id,
         turn.account_id,
