@@ -105,6 +105,16 @@ async def test_each_request_is_one_line_in_the_log_without_secret_or_text(
         assert "secret" not in written
 
 
+async def test_the_log_says_when_a_streamed_answer_began(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    conversation = await api.conversation()
+    with caplog.at_level(logging.INFO, "turnwise.server.request"):
+        await api.post(f"/conversation/{conversation}/complete", {"text": "hi"}, accept="application/jsonl")
+        await api.post(f"/conversation/{conversation}/complete", {"text": "hi"})
+    streamed, whole = (record.__dict__["fields"] for record in caplog.records[-2:])
+    assert 0 < streamed["first_ms"] <= streamed["ms"]
+    assert "first_ms" not in whole
+
+
 async def test_a_client_that_left_is_logged_as_499(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     conversation = await api.conversation(model="silent")
     leave = asyncio.Event()

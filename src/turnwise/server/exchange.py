@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -48,8 +48,10 @@ class HttpExchange:
     __slots__ = (
         "_clock",
         "_common",
+        "_elapsed",
         "_limits",
         "_send",
+        "begun_at",
         "form",
         "headers",
         "path",
@@ -73,6 +75,7 @@ class HttpExchange:
         common: Sequence[Header],
         limits: Limits,
         clock: Clock,
+        elapsed: Callable[[], float],
     ) -> None:
         """`common` are the headers that every answer to this request has."""
         self.scope = scope
@@ -86,12 +89,15 @@ class HttpExchange:
         """The template of the path, once it was recognised."""
         self.status = 0
         """The answer's status, once it has begun."""
+        self.begun_at: float | None = None
+        """When a streamed answer began, by the clock `elapsed`."""
         self.form = Form.JSON
         self.principal: Principal | None = None
         self._send = send
         self._common = common
         self._limits = limits
         self._clock = clock
+        self._elapsed = elapsed
 
     # What came in
 
@@ -221,6 +227,7 @@ class HttpExchange:
     async def begin(self, content_type: bytes) -> None:
         """Begin an answer of unknown length."""
         self.status = 200
+        self.begun_at = self._elapsed()
         headers = [
             (b"content-type", content_type),
             (b"cache-control", b"no-cache"),

@@ -67,7 +67,7 @@ class Gate:
                 raise
             await _answer_error(exchange, _unexpected(exchange))
         finally:
-            log_request(exchange, self._elapsed() - begun)
+            log_request(exchange, begun, self._elapsed())
 
     def _next_id(self) -> str:
         return f"{self._process_id}{next(self._counted):012x}"
@@ -96,6 +96,7 @@ class Gate:
             common=common,
             limits=self._limits,
             clock=self._clock,
+            elapsed=self._elapsed,
         )
         scope[EXCHANGE] = exchange
         return exchange

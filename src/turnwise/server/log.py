@@ -25,18 +25,23 @@ HELD_FOR: Final = 0.05
 LINES_AT_ONCE: Final = 500
 
 
-def log_request(exchange: HttpExchange, seconds: float) -> None:
-    """Log a request that was answered (status 499: the client did not wait for an answer)."""
+def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
+    """Log a request that was answered (status 499: the client did not wait for an answer).
+
+    `ms` is how long it took, `first_ms` how long until a streamed answer began.
+    """
     if not requests.isEnabledFor(logging.INFO):
         return
-    fields = {
+    fields: dict[str, object] = {
         "id": exchange.request_id,
         "account": exchange.principal.account_id if exchange.principal is not None else "-",
         "method": exchange.scope["method"],
         "route": exchange.route or "-",
         "status": exchange.status or 499,
-        "ms": round(seconds * 1000, 2),
+        "ms": round((ended - begun) * 1000, 2),
     }
+    if exchange.begun_at is not None:
+        fields["first_ms"] = round((exchange.begun_at - begun) * 1000, 2)
     requests.info("request", extra={FIELDS: fields})
 
 
