@@ -12,6 +12,7 @@ import pytest
 from tests.server.asgi import EVENTS, Api, Reply, ScriptedModels
 
 from turnwise.server.app import Adapters, create_app
+from turnwise.server.errors import Unavailable
 from turnwise.server.models.base import (
     Delta,
     Finish,
@@ -334,3 +335,52 @@ async def test_a_cancelled_turn_keeps_what_was_said_and_ends_with_abort(scene: S
     assert (await scene.api.post(f"/conversation/{conversation}/turn/cancel", {})).status == 404
     scene.model.plans = [[TextDelta("Fine."), finish()]]
     assert (await scene.complete(conversation, {"text": "Go on"})).data(-1)["text"] == "Fine."
+
+
+async def test_calls_beyond_the_limit_are_not_made_and_the_model_is_not_asked_again(scene: Scene) -> None:
+    scene.model.plans = [[call("weather"), call("weather", city="Oslo", number=2), finish("calls")]]
+    conversation = await scene.api.conversation()
+    reply = await scene.complete(conversation, {"text": "Sky?", "functions": [WEATHER], "limits": {"calls": 1}})
+    assert reply.data(-1)["end"] == {"reason": "iteration"}
+    assert len(scene.model.prompts) == 1
+    assert len(await scene.activities(conversation)) == 2
+
+
+async def test_a_cancel_while_a_step_is_stored_doubles_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = scene.api.application.adapters.storage
+    store_step, stored = storage.store_step, asyncio.Event()
+
+    async def slowly(*args: object, **kwargs: object) -> None:
+        stored.set()
+        await asyncio.sleep(0.05)
+        await store_step(*args, **kwargs)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(storage, "store_step", slowly)
+    scene.model.plans = [[TextDelta("Wait."), call("weather"), finish("calls")]]
+    conversation = await scene.api.conversation()
+    asking = asyncio.create_task(scene.complete(conversation, {"text": "Sky?", "functions": [WEATHER]}))
+    await stored.wait()
+    await scene.api.post(f"/conversation/{conversation}/turn/cancel", {})
+    reply = await asking
+    assert reply.data(-1)["end"] == {"reason": "abort"}
+    texts = [text for kind, text in await scene.api.texts(conversation) if kind == "bot"]
+    assert texts == ["Wait."]
+
+
+async def test_a_turn_whose_end_cannot_be_stored_at_once_does_not_hold_its_conversation(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = scene.api.application.adapters.storage
+    settle, failures = storage.settle_turn, iter([True, True])
+
+    async def fails_twice(*args: object, **kwargs: object) -> None:
+        if next(failures, False):
+            raise Unavailable("The disk is full.")
+        await settle(*args, **kwargs)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(storage, "settle_turn", fails_twice)
+    scene.model.plans = [[TextDelta("Hi."), finish()]]
+    conversation = await scene.api.conversation()
+    path = f"/conversation/{conversation}/complete"
+    assert (await scene.api.post(path, {"text": "Hello"})).status == 503
+    assert (await scene.api.post(path, {"text": "Again"})).status == 200

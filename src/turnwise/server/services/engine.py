@@ -7,7 +7,7 @@ goes on with the turn asks for nothing twice that is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
@@ -41,6 +41,9 @@ from turnwise.types.usage import ModelUsage, Usage
 
 __all__ = ["BROKEN", "Engine", "aborted"]
 
+LET_GO = (0.1, 1.0, 5.0, 10.0, 10.0)
+"""Seconds between tries to settle a turn while the database does not answer."""
+
 BROKEN = "The server failed to make a reply, by a fault of its own. What was said is kept; try again."
 
 
@@ -67,8 +70,24 @@ class Engine:
                 _finish(turn, begun.events)
                 return
             loop = Loop(self, turn, exchange, begun)
-            with self.flusher.watching(turn, exchange.place, loop.unjournaled):
-                await loop.run()
+            try:
+                with self.flusher.watching(turn, exchange.place, loop.unjournaled):
+                    await loop.run()
+            except (TurnLost, AlreadyDone, NotFound):
+                raise
+            except Exception:
+                await self._let_go(turn, exchange)
+                raise
+
+    async def _let_go(self, turn: Turn, exchange: TurnExchange) -> None:
+        """See to it that a turn whose end could not be stored does not hold its conversation."""
+        for delay in LET_GO:
+            try:
+                await exchange.withdraw(turn)
+            except Unavailable:
+                await asyncio.sleep(delay)
+            else:
+                return
 
 
 class Loop:
@@ -122,17 +141,19 @@ class Loop:
         while True:
             if progress.pending and not await self._answer():
                 return "activity"
-            if progress.calls > limits.calls or progress.iterations >= limits.iterations:
+            if progress.over or progress.iterations >= limits.iterations:
                 return "iteration"
             force = self._forced()
             if progress.ended is not None and force is None:
                 return "stop"
             self._reply = Reply(self._engine.clock)
             finish = await self._ask(force)
+            cut = await self._go_on() if finish.reason == "length" else None
+            finish = self._reply.finish or finish
             if self._reply.calls:
                 await self._record_calls(finish)
-            elif finish.reason == "length":
-                return await self._continue()
+            elif cut is not None:
+                return cut
             elif not self._ends_with_calls():
                 return "stop"
             else:
@@ -185,10 +206,13 @@ class Loop:
             force=force,
         )
 
-    async def _continue(self) -> CompleteReason:
-        """Ask a model that ran out of tokens to go on with the same message, as often as the request allows."""
+    async def _go_on(self) -> CompleteReason | None:
+        """Ask a model that ran out of tokens to go on with the same message, as often as the request allows.
+
+        Returns why the message ends unfinished; `None` where the model ended it.
+        """
         progress, limits = self._progress, self._exchange.asked.limits
-        while True:
+        while not self._reply.calls:
             if not limits.continuations:
                 return "length"
             if progress.continuations >= limits.continuations or progress.iterations >= limits.iterations:
@@ -200,7 +224,8 @@ class Loop:
             self._made = earlier
             self._reply.finish = _sum(first, finish)
             if finish.reason != "length":
-                return "stop"
+                break
+        return None
 
     # Calling
 
@@ -208,12 +233,10 @@ class Loop:
         """Store what the model said and the calls it makes, as many as the limit leaves."""
         progress, limits = self._progress, self._exchange.asked.limits
         allowed = self._reply.calls[: max(0, limits.calls - progress.calls)]
-        over = len(allowed) < len(self._reply.calls)
+        progress.over = len(allowed) < len(self._reply.calls)
         pending = numbered(allowed, self._exchange.asked.turn_id, progress.calls)
         requests = [activity_message("request", call.name, stored_arguments(call.arguments)) for call in pending]
         await self._store([*self._reply.messages(), *requests], finish, pending)
-        if over and not pending:
-            progress.calls = limits.calls + 1
 
     async def _answer(self) -> bool:
         """Call what is pending and store the answers. False where the caller of the API is to answer some of it."""
@@ -236,12 +259,14 @@ class Loop:
         self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
     ) -> None:
         step = self._step(messages, finish, pending)
-        await self._exchange.step(self._turn, step, self._progress)
+        cancelled = await _unbroken(self._exchange.step(self._turn, step, self._progress))
         self._made += messages
         self._note(messages)
         self._told += [*(self._reply.retold() if finish is not None else []), *step.events]
         if finish is not None:
             self._reply = Reply(self._engine.clock)
+        if cancelled:
+            raise asyncio.CancelledError
 
     def _step(
         self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
@@ -316,6 +341,18 @@ def aborted(turn: Turn) -> Unavailable:
         f"The reply was broken off: {reason}. What was said until then is kept; send the request again.",
         retry_after=1.0,
     )
+
+
+async def _unbroken(work: Coroutine[None, None, None]) -> bool:
+    """Do all of `work`; tell whether it was to be cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.result()
+        return True
+    return False
 
 
 def _finish(turn: Turn, events: Sequence[Event]) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from turnwise.server.errors import Unavailable
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.journal import Flush, Journal, Place
 
@@ -50,6 +51,7 @@ class Flusher:
         self._journal = journal
         self._tick = tick
         self._watched: dict[str, Watched] = {}
+        self._unsent: list[Flush] = []
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -83,13 +85,17 @@ class Flusher:
                 await self._flush()
                 if tick % LOOK_EVERY == 0:
                     await self._look()
+            except Unavailable:
+                logger.warning("journaling failed; it is tried again", exc_info=True)
             except Exception:
-                logger.exception("journaling failed; it is tried again")
+                logger.exception("journaling failed")
+                self._unsent = []
 
     async def _flush(self) -> None:
-        flushes = [flush for flush in (watched.take() for watched in self._watched.values()) if flush is not None]
-        if flushes:
-            lost, cancelled = await self._journal.flush(flushes)
+        self._unsent += [flush for flush in (watched.take() for watched in self._watched.values()) if flush is not None]
+        if self._unsent:
+            lost, cancelled = await self._journal.flush(self._unsent)
+            self._unsent = []
             for turn_id in lost:
                 if turn_id in self._watched:
                     self._watched[turn_id].turn.lose()

@@ -25,6 +25,8 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How many of the functions that are called first were asked for."""
     ended: int | None = None
     """Likewise of those that are called last; `None` until the model has ended by itself."""
+    over: bool = False
+    """Whether the model wanted more calls than are allowed."""
     pending: list[FunctionCall] = []
     """Calls that are recorded and not answered."""
     made: list[TextMessage] = []

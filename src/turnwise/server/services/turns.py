@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from turnwise.server.channels.base import Channels
-from turnwise.server.errors import BadRequest, DomainError, NotFound
+from turnwise.server.errors import BadRequest, DomainError, NotFound, Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.models.base import Models
 from turnwise.server.services.caller import FUNCTION_TIMEOUT, Caller
@@ -180,6 +180,10 @@ class TurnService:
         once = keyed.once(msgspec.json.encode(result)) if keyed is not None else None
         try:
             known = await self._storage.queue_turn(new, once=once)
+        except TurnLost:
+            raise Unavailable(
+                "The server was stopped for too long and starts anew. Try again.", retry_after=1
+            ) from None
         except AlreadyDone as done:
             if keyed is None or done.answer is None:
                 raise
