@@ -188,7 +188,9 @@ def find_turn(
 ) -> TurnRow | None:
     if conversation_id is not None:
         owned(db, account_id, conversation_id, now)
-        row = run(db, SQL["newest"], conversation_id).fetchone()
+        row = (
+            run(db, SQL["running_in"], conversation_id).fetchone() or run(db, SQL["newest"], conversation_id).fetchone()
+        )
     else:
         row = run(db, SQL["of_channel"], account_id, channel_id).fetchone()
     return None if row is None else to_turn(db, row)
