@@ -270,7 +270,10 @@ class Journal(ChannelStore, Protocol):
     async def find_turn(
         self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
     ) -> TurnRow | None:
-        """Return the running turn of a conversation, else its newest, or the turn of a channel. `NotFound`, `Forbidden` as ever."""
+        """Return the running turn of a conversation, else its newest, or the turn of a channel.
+
+        `NotFound` and `Forbidden` as ever.
+        """
         ...
 
     async def cancel_turn(
