@@ -23,6 +23,7 @@ ROWS = {
     "send_server": "send_server",
     "complete": "complete",
     "channels": "channels",
+    "dispatch": "dispatch",
     "serve": "serve",
     "scale": "scale",
 }

@@ -11,7 +11,7 @@ from typing import cast
 
 from benchmarks.servers.raw import run
 
-__all__ = ["Load", "get", "post", "run_load"]
+__all__ = ["LAST_CHUNK", "Load", "get", "post", "run_load"]
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 LAST_CHUNK = b"\r\n0\r\n\r\n"

@@ -17,10 +17,11 @@ HEADERS = {"Authorization": f"Bearer {SECRET}", "User-Agent": "turnwise-benchmar
 class TurnwiseServer(Process):
     """One server process. Its log goes to a file beside the database: it is written, as in production."""
 
-    def __init__(self, folder: Path, *, upstream: str | None = None) -> None:
+    def __init__(self, folder: Path, *, upstream: str | None = None, program: str = "turnwise") -> None:
+        """Without an upstream, the offline model answers. `program` is another module with the same command line."""
         self.port = free_port()
         database = f"sqlite:///{folder / 'turnwise.db'}"
-        command = [sys.executable, "-m", "turnwise", "serve", "--port", str(self.port), "--database", database]
+        command = [sys.executable, "-m", program, "serve", "--port", str(self.port), "--database", database]
         if upstream is None:
             command += ["--model", "offline"]
         else:

@@ -1,77 +1,54 @@
 """Stateful `complete`, streamed, over an upstream that says 50 tokens at once: what a turn costs the server.
 
 The conversations are new ones with two exchanges in them already, and the requests are our client's: a secret, an
-idempotency key, JSON lines. The relay reads the same upstream and passes its bytes on. CPU is the server process's own.
+idempotency key, JSON lines. The relay reads the same upstream and passes its bytes on; the server that does not journal
+is ours in everything else. CPU is the server process's own.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from statistics import median
 
-import msgspec
-
-from benchmarks.load import Load, post, run_load
+from benchmarks.completions import BODY, completions
+from benchmarks.load import post, run_load
 from benchmarks.measure import alternate, rate
 from benchmarks.options import Options
 from benchmarks.processes import BenchmarkServer, Process
 from benchmarks.report import AtMost, Figure, Line
-from benchmarks.request import TEXT
-from benchmarks.servers.upstream import MODEL, TOKENS
+from benchmarks.servers.upstream import TOKENS
 from benchmarks.turnwise_server import HEADERS, TurnwiseServer
 
 ROW = f"complete, {TOKENS} tokens, 32 connections"
 CONNECTIONS = 32
 TURNS = 600
 FIRST_TOKENS = 100
-BODY = msgspec.json.encode({"text": TEXT})
 FIRST_TOKEN = b"word0"
-CREATED = msgspec.json.encode(
-    {
-        "model": MODEL,
-        "backstory": "You answer for a small shop, in one or two sentences.",
-        "messages": [
-            {"type": "user", "text": "Hello, who are you?"},
-            {"type": "bot", "text": "Hello! I answer questions about the shop."},
-            {"type": "user", "text": "Where are you?"},
-            {"type": "bot", "text": "On the market square, beside the fountain."},
-        ],
-    }
-)
 
 
 def measure(options: Options) -> list[Line]:
     with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         upstream = opened.enter_context(BenchmarkServer("upstream"))
         relay = opened.enter_context(BenchmarkServer("relay", str(upstream.port)))
-        server = opened.enter_context(TurnwiseServer(folder, upstream=upstream.url)).listening()
-        keys = count()
 
-        def turns(many: int) -> Iterator[bytes]:
-            conversations = _conversations(server, many)
-            for conversation in conversations:
-                headers = {
-                    **HEADERS,
-                    "Accept": "application/jsonl",
-                    "Idempotency-Key": f"benchmark-{next(keys):032}",
-                }
-                yield post(f"/api/v1/conversation/{conversation}/complete", BODY, headers)
+        def served(program: str) -> TurnwiseServer:
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+            return opened.enter_context(TurnwiseServer(folder, upstream=upstream.url, program=program)).listening()
 
-        def ours() -> float:
-            return _cpu(server, server.port, list(turns(TURNS)))
-
-        def theirs() -> float:
-            return _cpu(relay, relay.port, [post("/relay", BODY, HEADERS)] * TURNS)
-
-        cpu = alternate({"ours": ours, "relay": theirs}, rounds=options.rounds)
+        server, unjournaled = served("turnwise"), served("benchmarks.servers.unjournaled")
+        cpu = alternate(
+            {
+                "ours": lambda: _cpu(server, server.port, completions(server, TURNS)),
+                "relay": lambda: _cpu(relay, relay.port, [post("/relay", BODY, HEADERS)] * TURNS),
+                "unjournaled": lambda: _cpu(unjournaled, unjournaled.port, completions(unjournaled, TURNS)),
+            },
+            rounds=options.rounds,
+        )
         first = alternate(
             {
-                "ours": lambda: _first_token(server.port, list(turns(FIRST_TOKENS))),
+                "ours": lambda: _first_token(server.port, completions(server, FIRST_TOKENS)),
                 "upstream": lambda: _first_token(
                     upstream.port, [post("/v1/chat/completions", BODY, {})] * FIRST_TOKENS
                 ),
@@ -87,6 +64,13 @@ def measure(options: Options) -> list[Line]:
             other=f"relay {relayed * 1000:.2f} ms",
             value=cpu.ratio("ours", "relay"),
             bound=AtMost(2),
+        ),
+        Figure(
+            row=f"{ROW}: CPU a turn / without a journal",
+            ours=f"{turn * 1000:.2f} ms",
+            other=f"without {cpu.median('unjournaled') * 1000:.2f} ms",
+            value=cpu.ratio("ours", "unjournaled"),
+            bound=AtMost(1.25),
         ),
         Figure(
             row=f"{ROW}: turns a second a core",
@@ -115,9 +99,3 @@ def _cpu(process: Process, port: int, requests: list[bytes]) -> float:
 
 def _first_token(port: int, requests: list[bytes]) -> float:
     return median(run_load(port, iter(requests), marker=FIRST_TOKEN).latencies)
-
-
-def _conversations(server: TurnwiseServer, many: int) -> list[str]:
-    request = post("/api/v1/conversation/create", CREATED, HEADERS)
-    load: Load = run_load(server.port, iter([request] * many), connections=CONNECTIONS, keep=True)
-    return [msgspec.json.decode(body)["id"] for body in load.bodies]

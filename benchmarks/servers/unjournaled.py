@@ -1,0 +1,77 @@
+"""`turnwise serve` without its journal: what a turn costs where nothing of it has to survive.
+
+The user's message is stored before the model is asked and the reply when it has ended, each with the request's key, as
+ever; but there is no row of the turn, no lease, and nothing is flushed while it runs.
+
+    python -m benchmarks.servers.unjournaled serve [OPTIONS]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from unittest.mock import patch
+
+from turnwise._entry import main
+from turnwise.server.services.flusher import Flusher
+from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.server.storage.journal import Journal, NewTurn, Place, Publication, TurnRow, TurnState
+from turnwise.server.storage.sqlite import SqliteStorage
+from turnwise.types.message import Message
+
+NEVER = 3600.0
+
+
+class Unjournaled(SqliteStorage):
+    """Stores conversations, and nothing of turns. It knows `complete` and `receive` alone."""
+
+    _places: dict[str, tuple[str, str]]
+
+    async def open(self) -> None:
+        self._places = {}
+        await super().open()
+
+    async def register_process(self, process_id: str, *, lease_ms: int) -> None:
+        """Lease nothing."""
+
+    async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:  # noqa: ARG002
+        return True
+
+    async def leave_process(self, process_id: str) -> None:
+        """Own nothing."""
+
+    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:  # noqa: ARG002
+        return []
+
+    async def start_turn(
+        self, turn: NewTurn, message: Message | None, *, recent: int, once: Once | None = None
+    ) -> TurnStart:
+        assert turn.conversation_id is not None
+        self._places[turn.id] = turn.account_id, turn.conversation_id
+        return await self.begin_turn(turn.account_id, turn.conversation_id, message, recent=recent, once=once)
+
+    async def settle_turn(
+        self,
+        place: Place,
+        exchange: Exchange,
+        *,
+        state: TurnState,  # noqa: ARG002
+        reason: str | None,  # noqa: ARG002
+        now: int,  # noqa: ARG002
+        tokens: int = 0,  # noqa: ARG002
+        published: Publication | None = None,  # noqa: ARG002
+        once: Once | None = None,
+    ) -> None:
+        account_id, conversation_id = self._places.pop(place.turn_id)
+        await self.end_turn(account_id, conversation_id, exchange, once=once)
+
+
+def _idle_flusher(journal: Journal) -> Flusher:
+    return Flusher(journal, tick=NEVER)
+
+
+if __name__ == "__main__":
+    with (
+        patch("turnwise.server.storage.open.SqliteStorage", Unjournaled),
+        patch("turnwise.server.services.turns.Flusher", _idle_flusher),
+    ):
+        main()
