@@ -24,6 +24,7 @@ ROWS = {
     "complete": "complete",
     "channels": "channels",
     "dispatch": "dispatch",
+    "many_streams": "many_streams",
     "serve": "serve",
     "scale": "scale",
 }
