@@ -87,9 +87,10 @@ await step('functions', () =>
   client.complete(id, { text: 'hi', functions: [{ name: 'f', description: 'd', parameters: { type: 'object' } }] })
 )
 
-// What the server does not have yet.
 await step('dispatch', () => client.dispatch(id, { text: 'hi' }))
 await step('dispatch stateless', () => client.dispatch(null, { messages: [user('hi')] }))
+
+// What the server does not have yet.
 await step('attachment upload', () =>
   client.attachment.upload(id, { data: new TextEncoder().encode('x').buffer, name: 'a.txt', type: 'text/plain' })
 )

@@ -156,6 +156,16 @@ def test_sessions(steps: Steps, ids: dict[str, str]) -> None:
     assert failed(steps["session list"])[0] == "NOT_AUTHORIZED"
 
 
+def test_functions_are_taken(steps: Steps) -> None:
+    assert steps["functions"]["end"] == {"reason": "stop"}
+
+
+@pytest.mark.parametrize("step", ["dispatch", "dispatch stateless"])
+def test_a_dispatch_is_answered_with_its_channel(steps: Steps, step: str) -> None:
+    assert list(steps[step]) == ["channelId"]
+    assert len(steps[step]["channelId"]) >= 24
+
+
 @pytest.mark.parametrize(
     "step,code,part",
     [
@@ -164,9 +174,6 @@ def test_sessions(steps: Steps, ids: dict[str, str]) -> None:
         ("unknown model", "BAD_REQUEST", "echo"),
         ("broken model", "BAD_GATEWAY", "broke off"),
         ("wrong secret", "NOT_AUTHENTICATED", ""),
-        ("functions", "NOT_IMPLEMENTED", "functions"),
-        ("dispatch", "NOT_IMPLEMENTED", ""),
-        ("dispatch stateless", "NOT_IMPLEMENTED", ""),
         ("attachment upload", "NOT_IMPLEMENTED", ""),
     ],
 )
