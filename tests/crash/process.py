@@ -1,4 +1,4 @@
-"""A server as a process of its own, to be killed."""
+"""A server as a process of its own, to be killed, frozen or stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,15 +17,22 @@ SERVE_MUTANT = ("-m", "tests.crash.early_acknowledgement")
 
 
 class ServerProcess:
-    """`turnwise serve` on a database file, until it is killed or stopped."""
+    """`turnwise serve` on a database file, until it is killed or stopped. `environ` is added to its environment."""
 
-    def __init__(self, database: Path, *, program: tuple[str, ...] = SERVE) -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        program: tuple[str, ...] = SERVE,
+        model: str = "offline",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._log = database.with_suffix(".log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, *program, "--port", "0", "--database", f"sqlite:///{database}", "--model", "offline"],
+            [sys.executable, *program, "--port", "0", "--database", f"sqlite:///{database}", "--model", model],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "TURNWISE_SECRET": SECRET},
+            env={**os.environ, "TURNWISE_SECRET": SECRET, **(environ or {})},
             cwd=Path(__file__).resolve().parents[2],
         )
         assert self._process.stdout is not None
@@ -37,6 +45,11 @@ class ServerProcess:
         """The process's id."""
         return self._process.pid
 
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
     def kill(self) -> None:
         """Kill it, as a power cut would."""
         self._end(signal.SIGKILL)
@@ -44,6 +57,14 @@ class ServerProcess:
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         return self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Stop it where it is."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         return self

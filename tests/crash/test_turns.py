@@ -1,0 +1,362 @@
+"""Whatever befalls a server process, no turn is lost, doubled, or left running.
+
+Every test runs real processes on one database file. With `TURNWISE_TEST_FULL=1` they have the lease that `turnwise
+serve` has, and `kill -9` falls on 200 dispatched and 200 completed turns in each of ten rounds; without, a shorter one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.crash.process import SECRET, SERVE, ServerProcess
+from tests.crash.proxy import Dice, Proxy
+from tests.crash.task import Line, Task, line_of
+from tests.crash.worker import Pace, Worker, preface_of
+
+from turnwise import AsyncTurnwise
+from turnwise.types.message import Message
+from turnwise.types.turn import Turn
+
+pytestmark = pytest.mark.slow
+
+logger = logging.getLogger(__name__)
+"""Figures: `pytest --log-cli-level=INFO` shows them."""
+
+FULL = bool(os.environ.get("TURNWISE_TEST_FULL"))
+ROUNDS, EACH = (10, 200) if FULL else (1, 20)
+"""How often a server is killed, and how many turns of each kind it then has."""
+
+SHORT_LEASE_MS = 3000
+LEASE_MS = 6000 if FULL else SHORT_LEASE_MS
+CAREFUL = SERVE if FULL else ("-m", "tests.crash.careless", str(SHORT_LEASE_MS), "none")
+
+SETTLED_WITHIN = 10.0
+"""Seconds after which a turn of a process that died has ended or goes on."""
+
+UNFINISHED = {"waiting", "running"}
+
+
+def mutant(name: str) -> tuple[str, ...]:
+    return ("-m", "tests.crash.careless", str(SHORT_LEASE_MS), name)
+
+
+@dataclass
+class Scene:
+    """A model, a database file, and servers on it; clients come by way of a proxy."""
+
+    worker: Worker
+    database: Path
+    proxy: Proxy
+    client: AsyncTurnwise
+    servers: contextlib.ExitStack
+
+    async def serve(self, program: tuple[str, ...] = CAREFUL, **environ: str) -> ServerProcess:
+        """Start a server process."""
+        environ = {
+            "OPENAI_BASE_URL": self.worker.base_url,
+            "TURNWISE_MAX_ACCOUNT_DISPATCHES": "1000",
+            "TURNWISE_LOG_LEVEL": "warning",
+            **environ,
+        }
+        server = await asyncio.to_thread(ServerProcess, self.database, program=program, model="m", environ=environ)
+        return self.servers.enter_context(server)
+
+    async def lead_to(self, server: ServerProcess) -> None:
+        """Let clients reach this server from now on."""
+        self.proxy.port = server.port
+
+    async def tasks(self, count: int, first: int = 0) -> list[Task]:
+        """Return tasks, each in a conversation of its own."""
+        made = await asyncio.gather(*(self.client.conversation.create() for _ in range(count)))
+        return [Task(number, one.id, self.worker.pace) for number, one in enumerate(made, first)]
+
+    async def turns(self, tasks: Sequence[Task]) -> list[Turn]:
+        """Return the newest turn of each task's conversation."""
+        return list(await asyncio.gather(*(self.client.conversation.turn(task.conversation_id) for task in tasks)))
+
+    async def messages(self, task: Task) -> list[Message]:
+        """Return what the task's conversation holds."""
+        return [message async for message in self.client.conversation.message.list(task.conversation_id)]
+
+    async def stored(self, tasks: Sequence[Task]) -> list[list[Line]]:
+        """Return the same of many, as a test wants to see it."""
+        found = await asyncio.gather(*(self.messages(task) for task in tasks))
+        return [[line_of(message) for message in messages] for messages in found]
+
+    async def settled(self, tasks: Sequence[Task], *, attempt: int = 2) -> float:
+        """Wait until every turn has ended or goes on in this attempt; return how many seconds it took."""
+        began = time.monotonic()
+        while True:
+            turns = await self.turns(tasks)
+            left = [turn for turn in turns if turn.state in UNFINISHED and (turn.attempt or 0) < attempt]
+            took = time.monotonic() - began
+            if not left:
+                return took
+            assert took < SETTLED_WITHIN, f"{len(left)} turns were not settled after {took:.1f} s: {left[0]}"
+            await asyncio.sleep(0.1)
+
+    async def ended(self, tasks: Sequence[Task], within: float) -> None:
+        """Wait until every turn has ended."""
+        async with asyncio.timeout(within):
+            while any(turn.state in UNFINISHED for turn in await self.turns(tasks)):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def scene(folder: Path, pace: Pace | None = None) -> AsyncGenerator[Scene]:
+    async with Worker(pace or Pace()) as worker, Proxy(0) as proxy:
+        client = AsyncTurnwise(secret=SECRET, base_url=proxy.url)
+        with contextlib.ExitStack() as servers:
+            async with client:
+                yield Scene(worker, folder / "turns.db", proxy, client, servers)
+
+
+async def later(seconds: float, work: Task, client: AsyncTurnwise, *, dispatched: bool) -> None:
+    await asyncio.sleep(seconds)
+    await (work.dispatch(client) if dispatched else work.complete(client))
+
+
+async def check_dispatched(scene: Scene, tasks: Sequence[Task]) -> None:
+    """Assert that everything was said, done, told and stored once."""
+    for task, stored in zip(tasks, await scene.stored(tasks), strict=True):
+        assert stored == [("user", task.said), *task.reply]
+        assert task.told == task.reply
+        assert task.text == task.answer
+        assert len(task.calls) == 1, f"a repeated call has the id of the first: {task.calls}"
+
+
+async def check_completed(scene: Scene, tasks: Sequence[Task]) -> int:
+    """Assert that the replies are whole, or kept as far as they came and marked; return how many broke off."""
+    interrupted = 0
+    for task in tasks:
+        messages = await scene.messages(task)
+        lines = [line_of(message) for message in messages]
+        if task.text is not None:
+            assert (task.text, lines) == (task.answer, [("user", task.said), *task.reply])
+            continue
+        if not lines:
+            assert not task.acknowledged
+            continue
+        interrupted += 1
+        assert lines.count(("user", task.said)) == 1
+        last, turn = messages[-1], await scene.client.conversation.turn(task.conversation_id)
+        partial = (last.meta or {}).get("interrupted") is True
+        whole = lines[1:-1] if partial else lines[1:]
+        assert whole == task.reply[: len(whole)]
+        if turn.state == "interrupted":
+            assert turn.reason == "crash"
+        if partial:
+            assert last.meta == {"interrupted": True, "reason": "crash"}
+            assert task.reply[len(whole)][1].startswith(last.text)
+        if not whole and task.tokens > 2 + 1.0 / task.pace.delay:
+            assert partial, f"{task.tokens} tokens were seen and nothing was kept: {lines}"
+    return interrupted
+
+
+async def check_unlocked(scene: Scene, tasks: Sequence[Task]) -> None:
+    """Assert that every conversation takes its next turn at once."""
+
+    async def ask(task: Task) -> None:
+        async with asyncio.timeout(SETTLED_WITHIN):
+            result = await scene.client.conversation.complete(task.conversation_id, text="ping")
+        assert result.text == "pong"
+
+    await asyncio.gather(*(ask(task) for task in tasks))
+
+
+async def again(scene: Scene, tasks: Sequence[Task]) -> None:
+    """Repeat requests that broke off, under their keys: each gets its answer, and nothing is doubled."""
+    repeated = [task for task in tasks if task.text is None]
+    await asyncio.gather(*(task.complete(scene.client) for task in repeated))
+    for task, stored in zip(repeated, await scene.stored(repeated), strict=True):
+        assert (task.text, task.failure and str(task.failure)) == (task.answer, str(task.failure or "") or None)
+        assert stored.count(("user", task.said)) == 1
+        assert stored[-1] == ("bot", task.answer)
+
+
+@pytest.mark.timeout(120 * ROUNDS)
+@pytest.mark.parametrize("number", range(ROUNDS))
+async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_was_said(
+    tmp_path: Path, number: int
+) -> None:
+    dice = Dice(number)
+    async with scene(tmp_path, Pace(delay=0.1 if FULL else 0.03)) as stage:
+        await stage.lead_to(first := await stage.serve(SERVE))
+        tasks = await stage.tasks(2 * EACH)
+        dispatched, completed = tasks[:EACH], tasks[EACH:]
+        spread = stage.worker.pace.seconds
+        working = [
+            asyncio.create_task(later(dice.uniform(0, spread), task, stage.client, dispatched=task.number < EACH))
+            for task in tasks
+        ]
+        moment = dice.uniform(0.5, 1.5) * spread
+        await asyncio.sleep(moment)
+        first.kill()
+        await stage.lead_to(await stage.serve(SERVE))
+        begun = [task for task in tasks if task.acknowledged]
+        took = await stage.settled(begun)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*working)
+        await check_dispatched(stage, dispatched)
+        interrupted = await check_completed(stage, completed)
+        resumed = sum(bool(task.attempts) for task in dispatched)
+        repeated = sum(sum(task.calls.values()) > len(task.calls) for task in dispatched)
+        await again(stage, completed)
+        began = time.monotonic()
+        await check_unlocked(stage, tasks)
+        logger.info(
+            "killed after %.2f s: %d of %d dispatches went on, %d of %d completes were interrupted, settled %.1f s "
+            "after the restart, %d calls were repeated, all %d conversations took a turn in %.1f s",
+            *(moment, resumed, EACH, interrupted, EACH, took, repeated, len(tasks), time.monotonic() - began),
+        )
+        assert resumed
+        assert interrupted
+
+
+async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
+    """Let two processes run turns on one file, and kill one."""
+    dying, living = await stage.serve(), await stage.serve(survivor)
+    await stage.lead_to(dying)
+    tasks = await stage.tasks(24)
+    left, own = tasks[:12], tasks[12:]
+    async with AsyncTurnwise(secret=SECRET, base_url=living.url) as neighbour:
+        working = [asyncio.create_task(task.dispatch(stage.client)) for task in left[:6]]
+        working += [asyncio.create_task(task.complete(stage.client)) for task in left[6:]]
+        working += [asyncio.create_task(task.dispatch(neighbour)) for task in own[:6]]
+        working += [asyncio.create_task(task.complete(neighbour)) for task in own[6:]]
+        await asyncio.sleep(stage.worker.pace.seconds / 2)
+        assert all(turn.attempt == 1 for turn in await stage.turns(tasks)), "both live: each runs its own"
+        dying.kill()
+        await stage.lead_to(living)
+        took = await stage.settled(left)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*working)
+    await check_dispatched(stage, [*left[:6], *own[:6]])
+    assert await check_completed(stage, left[6:]) == 6
+    assert await check_completed(stage, own[6:]) == 0
+    assert all(turn.attempt == 1 for turn in await stage.turns(own)), "a living process's turns are its own"
+    await check_unlocked(stage, tasks)
+    return f"{len(left)} turns were settled {took:.1f} s after their process was killed"
+
+
+async def test_a_process_goes_on_with_the_turns_of_one_that_died_and_leaves_the_others_alone(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage:
+        logger.info(await one_dies(stage, CAREFUL))
+
+
+async def test_a_process_that_takes_every_other_for_dead_is_found_out(tmp_path: Path) -> None:
+    async with scene(tmp_path, Pace(delay=0.1)) as stage:
+        with pytest.raises(AssertionError):
+            await one_dies(stage, mutant("lease"))
+
+
+async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> str:
+    """Freeze a process for longer than its lease, and let it go on in the midst of the work of the one after it."""
+    frozen, living = await stage.serve(sleeper), await stage.serve(mutant("none") if sleeper != SERVE else SERVE)
+    await stage.lead_to(frozen)
+    tasks = await stage.tasks(12)
+    dispatched, completed = tasks[:8], tasks[8:]
+    # They are listened to at the process that goes on; those that ask the one that sleeps wait with it.
+    async with AsyncTurnwise(secret=SECRET, base_url=frozen.url) as direct:
+        working = [asyncio.create_task(task.dispatch(stage.client)) for task in dispatched]
+        completing = [asyncio.create_task(task.complete(direct)) for task in completed]
+        await asyncio.sleep(stage.worker.pace.first * stage.worker.pace.delay / 2)
+        frozen.freeze()
+        asleep = time.monotonic()
+        await stage.lead_to(living)
+        stage.proxy.cut_all()
+        await asyncio.sleep(lease_ms / 1000)
+        await stage.settled(tasks)
+        took = time.monotonic() - asleep
+        frozen.thaw()
+        async with asyncio.timeout(30):
+            await asyncio.gather(*working, *completing)
+        await stage.ended(tasks, 30)
+        assert all(task.text is None for task in completed)
+        before = await stage.stored(tasks)
+        await asyncio.sleep(0.5)
+        assert await stage.stored(tasks) == before
+        await check_dispatched(stage, dispatched)
+        assert await check_completed(stage, completed) == len(completed)
+        await check_unlocked(stage, tasks)
+        # It lives on under another name.
+        assert (await direct.conversation.complete(tasks[0].conversation_id, text="ping")).text == "pong"
+    return f"{len(tasks)} turns were settled {took:.1f} s after their process was frozen"
+
+
+SLOW_TO_CALL = Pace(first=40, words=10, delay=0.05)
+"""Whoever is thawed has been told to call, while whoever went on with the turn has not yet."""
+
+
+async def test_a_process_that_slept_through_its_lease_writes_nothing_when_it_wakes(tmp_path: Path) -> None:
+    async with scene(tmp_path, SLOW_TO_CALL) as stage:
+        logger.info(await one_sleeps(stage, CAREFUL, LEASE_MS))
+
+
+async def test_a_process_that_writes_whoever_runs_the_turn_is_found_out(tmp_path: Path) -> None:
+    async with scene(tmp_path, SLOW_TO_CALL) as stage:
+        with pytest.raises(AssertionError):
+            await one_sleeps(stage, mutant("attempt"), SHORT_LEASE_MS)
+
+
+async def test_streams_outlive_connections_that_are_cut_at_random(tmp_path: Path) -> None:
+    dice = Dice(7)
+    count = 100 if FULL else 20
+    async with scene(tmp_path) as stage:
+        await stage.lead_to(await stage.serve())
+        tasks = await stage.tasks(2 * count)
+        dispatched, completed = tasks[:count], tasks[count:]
+        working = [asyncio.create_task(task.dispatch(stage.client, resumable=True)) for task in dispatched]
+        completing = [asyncio.create_task(task.complete(stage.client)) for task in completed]
+        everything = asyncio.gather(*working, *completing)
+        for _ in range(8):
+            await asyncio.sleep(stage.worker.pace.seconds / 8)
+            stage.proxy.cut(0.15, dice)
+        async with asyncio.timeout(30):
+            await everything
+        await stage.ended([task for task in tasks if task.acknowledged], 5)
+        await check_dispatched(stage, dispatched)
+        left = [task for task in completed if task.text is None]
+        for task in left:
+            messages = await stage.messages(task)
+            said = [message for message in messages if line_of(message) == ("user", task.said)]
+            assert len(said) == 1 or (not said and not task.acknowledged)
+            if messages and (messages[-1].meta or {}).get("interrupted"):
+                assert messages[-1].meta == {"interrupted": True, "reason": "abort"}
+        await check_unlocked(stage, tasks)
+        logger.info("%d connections were cut, %d completes broke off", stage.proxy.cuts, len(left))
+        assert stage.proxy.cuts > count
+        assert left
+
+
+async def test_resumable_streams_do_not_notice_that_the_server_is_restarted(tmp_path: Path) -> None:
+    async with scene(tmp_path) as stage:
+        tasks: list[Task] = []
+        server = await stage.serve(TURNWISE_GRACE="0.2")
+        await stage.lead_to(server)
+        tasks = await stage.tasks(20)
+        working = asyncio.gather(*(task.dispatch(stage.client, resumable=True) for task in tasks))
+        for _ in range(3):
+            await asyncio.sleep(stage.worker.pace.seconds / 3)
+            assert await asyncio.to_thread(server.stop) == 0
+            server = await stage.serve(TURNWISE_GRACE="0.2")
+            await stage.lead_to(server)
+        async with asyncio.timeout(60):
+            await working
+        await check_dispatched(stage, tasks)
+        await check_unlocked(stage, tasks)
+        assert any(task.attempts for task in tasks)
+
+
+def test_the_model_says_what_the_tasks_expect() -> None:
+    pace = Pace(first=2, words=1)
+    assert preface_of(3, pace) == "look3.0 look3.1"
+    assert Task(3, "c", pace).answer == "done3.0"
