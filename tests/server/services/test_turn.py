@@ -32,7 +32,20 @@ async def test_a_late_reader_sees_everything_at_once() -> None:
 async def test_waiting_ends_after_its_timeout() -> None:
     turn = Turn()
     assert not await turn.more(0, timeout=0.01)
-    assert turn._waiting == []
+    assert not turn._waiting
+
+
+async def test_a_wait_is_over_in_its_own_time_beside_longer_ones_and_after_events() -> None:
+    turn = Turn()
+    longer = asyncio.create_task(turn.more(0, timeout=0.1))
+    await asyncio.sleep(0)
+    assert not await turn.more(0, timeout=0.01)
+    assert not longer.done()
+    turn.emit([CompleteBeginEvent(created_at=1)])
+    assert await longer
+    begun = asyncio.get_running_loop().time()
+    assert not await turn.more(1, timeout=0.15)
+    assert 0.14 < asyncio.get_running_loop().time() - begun < 1
 
 
 async def test_the_last_reader_that_goes_aborts_the_work_and_not_the_first() -> None:

@@ -7,6 +7,7 @@ end, the turn is aborted. A dispatched turn has a channel in place of readers, a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Sequence
 
 import msgspec
@@ -43,7 +44,8 @@ class Turn:
         """Whether the turn moved on without this process: it may write nothing more."""
         self._held: list[Event] = []
         self._readers = 0
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._waiting: dict[asyncio.Future[bool], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._settling = False
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -69,15 +71,30 @@ class Turn:
             return True
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(waiter)
-        timer = loop.call_later(timeout, _answer, waiter, False) if timeout is not None else None
+        self._waiting[waiter] = deadline = loop.time() + timeout if timeout is not None else math.inf
+        # A timer for each wait would cost more than the event that ends it: one looks after all waits.
+        if timeout is not None and (self._timer is None or deadline < self._timer.when()):
+            self._look_at(deadline, loop)
         try:
             return await waiter
         finally:
-            if timer is not None:
-                timer.cancel()
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            self._waiting.pop(waiter, None)
+
+    def _look_at(self, moment: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(moment, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the waits that are over; look again when the next one is."""
+        self._timer = None
+        moment = loop.time()
+        for waiter, deadline in self._waiting.items():
+            if deadline <= moment:
+                _answer(waiter, False)
+        later = min((deadline for deadline in self._waiting.values() if deadline > moment), default=math.inf)
+        if later < math.inf:
+            self._look_at(later, loop)
 
     # Ends
 
@@ -104,6 +121,8 @@ class Turn:
         self.result, self.failure, self.done = result, failure, True
         if self.feed is not None:
             self.feed.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._wake()
 
     # Events
@@ -133,7 +152,7 @@ class Turn:
             self._wake()
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for waiter in waiting:
             _answer(waiter, True)
 
