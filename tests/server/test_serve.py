@@ -95,7 +95,7 @@ def test_an_address_in_use_ends_the_start(tmp_path: Path) -> None:
     with serving(tmp_path) as (url, _), serving(tmp_path, TURNWISE_PORT=url.rpartition(":")[2]) as (nothing, second):
         assert nothing == ""
         _, err = second.communicate(timeout=10)
-        assert "Address already in use" in err
+        assert "Address already in use. Choose another with --host and --port" in err
         assert second.returncode == 1
 
 

@@ -72,9 +72,16 @@ class Listener(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `OSError`."""
+    """Return a listening socket. Raises `OSError`, which says what to do next."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]  # Python repeats the address here
+        raise OSError(
+            f"Cannot listen on {host}, port {port}: {reason}. "
+            "Choose another with --host and --port (TURNWISE_HOST, TURNWISE_PORT); port 0 is any free one."
+        ) from error
 
 
 def url_of(host: str, listening: socket.socket) -> str:
