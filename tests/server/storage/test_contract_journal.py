@@ -183,6 +183,35 @@ async def test_turn_ends_even_where_its_conversation_was_deleted(scene: Scene) -
     assert await scene.storage.stored_seqs([(scene.me, "channel")]) == [1]
 
 
+async def test_deleting_a_conversation_cancels_its_turns_and_no_others(scene: Scene) -> None:
+    await scene.process()
+    id_, other = await scene.conversation(), await scene.conversation()
+    running, waiting = await scene.start(id_), await scene.queue("channel", id_)
+    await scene.start(other)
+    await scene.queue("another channel", other)
+    await scene.storage.delete_conversation(scene.me, id_)
+    assert set(await scene.storage.cancelled_turns("p")) == {running.turn_id, waiting.turn_id}
+
+
+async def test_expired_conversation_that_is_purged_cancels_its_turns(scene: Scene) -> None:
+    await scene.process()
+    place = await scene.start(await scene.conversation(expires_at=START + 1))
+    scene.clock.now = START + 1
+    while await scene.storage.purge(now=START + 1):
+        pass
+    assert await scene.storage.cancelled_turns("p") == [place.turn_id]
+
+
+async def test_running_turn_is_found_before_a_newer_one_that_waits(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    running = await scene.start(id_)
+    waiting = await scene.queue("channel", id_)
+    assert (await found(scene, id_)).id == running.turn_id
+    await settle(scene, running)
+    assert (await found(scene, id_)).id == waiting.turn_id
+
+
 async def test_newest_turn_of_a_conversation_is_found(scene: Scene) -> None:
     await scene.process()
     id_ = await scene.conversation()

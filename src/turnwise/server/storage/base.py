@@ -217,7 +217,10 @@ class Storage(Protocol):
         ...
 
     async def delete_conversation(self, account_id: str, conversation_id: str, *, once: Once | None = None) -> None:
-        """Delete a conversation: gone from answers at once, its messages from disk soon after."""
+        """Delete a conversation: gone from answers at once, its messages from disk soon after.
+
+        Its turns that have not ended are to be cancelled.
+        """
         ...
 
     async def list_conversations(self, account_id: str, query: ConversationQuery) -> Sequence[Conversation]:

@@ -117,11 +117,12 @@ def delete_conversation(
 
 
 def remove_conversation(db: sqlite3.Connection, conversation_id: str, now: int) -> None:
-    """Remove a conversation from every list; what it holds is left to be purged."""
+    """Remove a conversation from every list and end its turns; what it holds is left to be purged."""
     row = cast("Row", run(db, SQL["fetch"], conversation_id).fetchone())
     conversation = to_conversation(row)
     key, account_id = row[-2], cast("str", row[-1])
     run(db, SQL["delete"], key)
+    run(db, SQL["cancel_turns"], conversation_id)
     run(db, SQL["delete_texts"], key)
     _set_terms(db, account_id, conversation, terms(conversation), {})
     run(db, SQL["mark_removed"], key, conversation_id, account_id, whole(conversation.created_at), now)

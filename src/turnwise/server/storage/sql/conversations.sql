@@ -35,6 +35,9 @@ WHERE id = ? AND account = ? AND (expires_at IS NULL OR expires_at > ?)
 -- name: delete
 DELETE FROM conversations WHERE key = ?
 
+-- name: cancel_turns
+UPDATE turns SET cancel = 1 WHERE conversation = ? AND ended_at IS NULL
+
 -- name: delete_texts
 DELETE FROM conversation_texts WHERE conversation = ?
 
