@@ -107,7 +107,8 @@ def _hints(name: str, function: Callable[..., object]) -> dict[str, object]:
 
 def _check(name: str, parameter: inspect.Parameter, hints: Mapping[str, object]) -> None:
     if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
-        raise TypeError(f"the tool {name!r} takes {parameter}: a model gives arguments by name, so name each of them")
+        bare = parameter.replace(annotation=parameter.empty, default=parameter.empty)
+        raise TypeError(f"the tool {name!r} takes {bare} by position or as a rest: a model gives arguments by name")
     if parameter.name not in hints:
         raise TypeError(
             f"the argument {parameter.name!r} of the tool {name!r} has no type: annotate it (a method is made a tool "

@@ -20,9 +20,10 @@ class Blocking:
     def __init__(self, **options: Any) -> None:
         self._stack = ExitStack()
         self.client = self._stack.enter_context(Turnwise(**options))
+        self.root: Any = self.client.conversation
 
     def method(self, name: str, /) -> Callable[..., Any]:
-        target: Any = self.client.conversation
+        target: Any = self.root
         for part in name.split("."):
             target = getattr(target, part)
         found: Callable[..., Any] = target
@@ -57,6 +58,7 @@ class Blocking:
         copy = Blocking.__new__(Blocking)
         copy._stack = self._stack
         copy.client = self.client.with_options(**options)
+        copy.root = copy.client.conversation
         return copy
 
     def close(self) -> None:
@@ -70,9 +72,10 @@ class Awaiting:
         self._loop = asyncio.Runner()
         self._stack = AsyncExitStack()
         self.client = self._loop.run(self._stack.enter_async_context(AsyncTurnwise(**options)))
+        self.root: Any = self.client.conversation
 
     def method(self, name: str, /) -> Callable[..., Any]:
-        target: Any = self.client.conversation
+        target: Any = self.root
         for part in name.split("."):
             target = getattr(target, part)
         found: Callable[..., Any] = target
@@ -126,6 +129,7 @@ class Awaiting:
         copy = Awaiting.__new__(Awaiting)
         copy._loop, copy._stack = self._loop, self._stack
         copy.client = self.client.with_options(**options)
+        copy.root = copy.client.conversation
         return copy
 
     def close(self) -> None:
