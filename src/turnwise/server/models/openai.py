@@ -29,6 +29,7 @@ from turnwise.server.models.openai_errors import (
 )
 from turnwise.server.models.openai_reply import ReplyReader
 from turnwise.server.models.openai_request import Adaptation, adaptation_for, request_body
+from turnwise.server.models.silence import Silence
 
 if TYPE_CHECKING:
     import aiohttp
@@ -235,12 +236,14 @@ class OpenAIModel:
             try:
                 response = await self._server.ask(self._name, prompt)
                 try:
-                    async for packet in response.content.iter_any():
-                        if deltas := reply.feed(packet):
-                            yield deltas
-                        reply.check()
-                        if reply.done:
-                            break
+                    with Silence(response, self._server.patience.idle) as silence:
+                        async for packet in response.content.iter_any():
+                            silence.heard()
+                            if deltas := reply.feed(packet):
+                                yield deltas
+                            reply.check()
+                            if reply.done:
+                                break
                 except (aiohttp.ClientError, OSError) as error:
                     if not reply.finished:
                         raise self._server.failure(error, begun=reply.begun) from error
