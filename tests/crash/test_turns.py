@@ -11,8 +11,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,7 @@ class Scene:
     proxy: Proxy
     client: AsyncTurnwise
     servers: contextlib.ExitStack
+    working: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def serve(self, program: tuple[str, ...] = CAREFUL, **environ: str) -> ServerProcess:
         """Start a server process."""
@@ -72,6 +73,15 @@ class Scene:
     async def lead_to(self, server: ServerProcess) -> None:
         """Let clients reach this server from now on."""
         self.proxy.port = server.port
+
+    def start(self, *work: Coroutine[None, None, None]) -> None:
+        """Let clients do this beside the test."""
+        self.working += [asyncio.create_task(one) for one in work]
+
+    async def done(self, within: float = 60) -> None:
+        """Wait until clients have done what was started."""
+        async with asyncio.timeout(within):
+            await asyncio.gather(*self.working)
 
     async def tasks(self, count: int, first: int = 0) -> list[Task]:
         """Return tasks, each in a conversation of its own."""
@@ -116,7 +126,13 @@ async def scene(folder: Path, pace: Pace | None = None) -> AsyncGenerator[Scene]
         client = AsyncTurnwise(secret=SECRET, base_url=proxy.url)
         with contextlib.ExitStack() as servers:
             async with client:
-                yield Scene(worker, folder / "turns.db", proxy, client, servers)
+                stage = Scene(worker, folder / "turns.db", proxy, client, servers)
+                try:
+                    yield stage
+                finally:
+                    for task in stage.working:
+                        task.cancel()
+                    await asyncio.gather(*stage.working, return_exceptions=True)
 
 
 async def later(seconds: float, work: Task, client: AsyncTurnwise, *, dispatched: bool) -> None:
@@ -193,18 +209,16 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
         tasks = await stage.tasks(2 * EACH)
         dispatched, completed = tasks[:EACH], tasks[EACH:]
         spread = stage.worker.pace.seconds
-        working = [
-            asyncio.create_task(later(dice.uniform(0, spread), task, stage.client, dispatched=task.number < EACH))
-            for task in tasks
-        ]
+        stage.start(
+            *(later(dice.uniform(0, spread), task, stage.client, dispatched=task.number < EACH) for task in tasks)
+        )
         moment = dice.uniform(0.5, 1.5) * spread
         await asyncio.sleep(moment)
         first.kill()
         await stage.lead_to(await stage.serve(SERVE))
         begun = [task for task in tasks if task.acknowledged]
         took = await stage.settled(begun)
-        async with asyncio.timeout(60):
-            await asyncio.gather(*working)
+        await stage.done()
         await check_dispatched(stage, dispatched)
         interrupted = await check_completed(stage, completed)
         resumed = sum(bool(task.attempts) for task in dispatched)
@@ -228,17 +242,16 @@ async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
     tasks = await stage.tasks(24)
     left, own = tasks[:12], tasks[12:]
     async with AsyncTurnwise(secret=SECRET, base_url=living.url) as neighbour:
-        working = [asyncio.create_task(task.dispatch(stage.client)) for task in left[:6]]
-        working += [asyncio.create_task(task.complete(stage.client)) for task in left[6:]]
-        working += [asyncio.create_task(task.dispatch(neighbour)) for task in own[:6]]
-        working += [asyncio.create_task(task.complete(neighbour)) for task in own[6:]]
+        stage.start(*(task.dispatch(stage.client) for task in left[:6]))
+        stage.start(*(task.complete(stage.client) for task in left[6:]))
+        stage.start(*(task.dispatch(neighbour) for task in own[:6]))
+        stage.start(*(task.complete(neighbour) for task in own[6:]))
         await asyncio.sleep(stage.worker.pace.seconds / 2)
         assert all(turn.attempt == 1 for turn in await stage.turns(tasks)), "both live: each runs its own"
         dying.kill()
         await stage.lead_to(living)
         took = await stage.settled(left)
-        async with asyncio.timeout(30):
-            await asyncio.gather(*working)
+        await stage.done(30)
     await check_dispatched(stage, [*left[:6], *own[:6]])
     assert await check_completed(stage, left[6:]) == 6
     assert await check_completed(stage, own[6:]) == 0
@@ -266,8 +279,8 @@ async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> s
     dispatched, completed = tasks[:8], tasks[8:]
     # They are listened to at the process that goes on; those that ask the one that sleeps wait with it.
     async with AsyncTurnwise(secret=SECRET, base_url=frozen.url) as direct:
-        working = [asyncio.create_task(task.dispatch(stage.client)) for task in dispatched]
-        completing = [asyncio.create_task(task.complete(direct)) for task in completed]
+        stage.start(*(task.dispatch(stage.client) for task in dispatched))
+        stage.start(*(task.complete(direct) for task in completed))
         await asyncio.sleep(stage.worker.pace.first * stage.worker.pace.delay / 2)
         frozen.freeze()
         asleep = time.monotonic()
@@ -277,8 +290,7 @@ async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> s
         await stage.settled(tasks)
         took = time.monotonic() - asleep
         frozen.thaw()
-        async with asyncio.timeout(30):
-            await asyncio.gather(*working, *completing)
+        await stage.done(30)
         await stage.ended(tasks, 30)
         assert all(task.text is None for task in completed)
         before = await stage.stored(tasks)
@@ -314,14 +326,12 @@ async def test_streams_outlive_connections_that_are_cut_at_random(tmp_path: Path
         await stage.lead_to(await stage.serve())
         tasks = await stage.tasks(2 * count)
         dispatched, completed = tasks[:count], tasks[count:]
-        working = [asyncio.create_task(task.dispatch(stage.client, resumable=True)) for task in dispatched]
-        completing = [asyncio.create_task(task.complete(stage.client)) for task in completed]
-        everything = asyncio.gather(*working, *completing)
+        stage.start(*(task.dispatch(stage.client, resumable=True) for task in dispatched))
+        stage.start(*(task.complete(stage.client) for task in completed))
         for _ in range(8):
             await asyncio.sleep(stage.worker.pace.seconds / 8)
             stage.proxy.cut(0.15, dice)
-        async with asyncio.timeout(30):
-            await everything
+        await stage.done(30)
         await stage.ended([task for task in tasks if task.acknowledged], 5)
         await check_dispatched(stage, dispatched)
         left = [task for task in completed if task.text is None]
@@ -343,14 +353,13 @@ async def test_resumable_streams_do_not_notice_that_the_server_is_restarted(tmp_
         server = await stage.serve(TURNWISE_GRACE="0.2")
         await stage.lead_to(server)
         tasks = await stage.tasks(20)
-        working = asyncio.gather(*(task.dispatch(stage.client, resumable=True) for task in tasks))
+        stage.start(*(task.dispatch(stage.client, resumable=True) for task in tasks))
         for _ in range(3):
             await asyncio.sleep(stage.worker.pace.seconds / 3)
             assert await asyncio.to_thread(server.stop) == 0
             server = await stage.serve(TURNWISE_GRACE="0.2")
             await stage.lead_to(server)
-        async with asyncio.timeout(60):
-            await working
+        await stage.done()
         await check_dispatched(stage, tasks)
         await check_unlocked(stage, tasks)
         assert any(task.attempts for task in tasks)

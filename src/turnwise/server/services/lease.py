@@ -14,7 +14,8 @@ __all__ = ["Lease"]
 
 LEASE_MS: Final = 6000
 RENEW_SECONDS: Final = 2.0
-ADOPT_AT_ONCE: Final = 100
+ADOPT_AT_ONCE: Final = 500
+"""Turns that one commit takes over; where there are more, the next commit follows at once."""
 
 logger = logging.getLogger("turnwise.server")
 
@@ -67,6 +68,5 @@ class Lease:
             self._lost()
             self.process_id = self._new_id()
             await self._journal.register_process(self.process_id, lease_ms=LEASE_MS)
-        rows = await self._journal.claim_lapsed(self.process_id, limit=ADOPT_AT_ONCE, now=self._clock())
-        if rows:
+        while rows := await self._journal.claim_lapsed(self.process_id, limit=ADOPT_AT_ONCE, now=self._clock()):
             self._adopt(rows)
