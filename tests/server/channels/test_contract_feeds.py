@@ -118,3 +118,20 @@ async def test_what_another_process_publishes_beside_a_turn_is_heard_by_both(sce
     assert told[0] == sorted(told[0], key=lambda message: message.seq)
     assert sorted(data_of(told[0])) == sorted([*range(40), 100])
     assert [message.seq for message in told[1]] == [message.seq for message in told[0]]
+
+
+async def test_what_is_held_is_heard_when_it_is_released_and_what_another_hold_followed_never(
+    scene: ChannelScene,
+) -> None:
+    async with scene.channels.subscribe(ACCOUNT, CHANNEL) as batches:
+        feed = await scene.channels.feed(ACCOUNT, CHANNEL)
+        assert feed.hold([b"1"]) is not None
+        stored = feed.hold([b"2"])
+        assert stored is not None
+        await scene.store.publish([stored])
+        feed.release()
+        feed.say([b"3"])
+        assert data_of(await read(batches, 2)) == [2, 3]
+        await scene.flush(feed)
+        feed.close()
+    assert await scene.kept(history=9) == [2, 3]

@@ -84,3 +84,27 @@ async def test_an_abort_comes_too_late_once_the_end_is_being_written() -> None:
     release.set()
     await asyncio.wait_for(task, 1)
     assert turn.abort_reason is None
+
+
+async def test_an_abort_before_the_first_step_reaches_the_work() -> None:
+    turn, ended = Turn(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    task = turn.start(work())
+    turn.abort("at once")
+    await asyncio.wait([task], timeout=1)
+    assert ended.is_set()
+    assert task.cancelled()
+
+
+async def test_what_could_not_be_stored_is_not_told_with_what_could() -> None:
+    turn = Turn()
+    turn.hold([CompleteBeginEvent()])
+    turn.hold([CompleteEndEvent()])
+    turn.tell()
+    assert [type(event) for event in turn.events] == [CompleteEndEvent]

@@ -46,7 +46,10 @@ class Feed(Protocol):
         ...
 
     def hold(self, messages: Sequence[bytes]) -> Publication | None:
-        """Number messages like `say`, but keep them back; return what `take` would, with them."""
+        """Number messages like `say`, but keep them back; return what `take` would, with them.
+
+        What was held before and not released is forgotten.
+        """
         ...
 
     def release(self) -> None:

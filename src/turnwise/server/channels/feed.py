@@ -59,7 +59,7 @@ class LocalFeed:
 
     def hold(self, messages: Sequence[bytes]) -> Publication | None:
         """Number messages, keep them back, and return them with what was said since the last time."""
-        self._held += self._number(messages)
+        self._held = self._number(messages)
         return self._publication()
 
     def release(self) -> None:

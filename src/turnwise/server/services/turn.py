@@ -38,6 +38,8 @@ class Turn:
         self.feed = feed
         self.task: asyncio.Task[None] | None = None
         self.abort_reason: str | None = None
+        self.abort_failure: DomainError | None = None
+        """What readers are told of the abort, where there is more to say than its reason."""
         self.cancelled = False
         """Whether the abort was asked for, so that the turn ends with a result."""
         self.lost = False
@@ -46,12 +48,24 @@ class Turn:
         self._readers = 0
         self._waiting: dict[asyncio.Future[bool], float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
         self._settling = False
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Let `work` make the events, as a task."""
-        self.task = asyncio.create_task(work)
+        self.task = asyncio.create_task(self._begin(work))
         return self.task
+
+    async def _begin(self, work: Coroutine[None, None, None]) -> None:
+        # A task that is cancelled before its first step does none of its work, not even the end.
+        self._begun = True
+        if self.abort_reason is not None:
+            self._cancel()
+        await work
+
+    def _cancel(self) -> None:
+        if self.task is not None and self._begun:
+            self.task.cancel()
 
     # Readers
 
@@ -98,19 +112,19 @@ class Turn:
 
     # Ends
 
-    def abort(self, reason: str, *, cancelled: bool = False) -> None:
+    def abort(self, reason: str, *, cancelled: bool = False, failure: DomainError | None = None) -> None:
         """End the turn now, unless it is about to end by itself; what was said is kept."""
         if self.task is not None and not self.done and not self._settling and self.abort_reason is None:
-            self.abort_reason = reason
+            self.abort_reason, self.abort_failure = reason, failure
             self.cancelled = cancelled
-            self.task.cancel()
+            self._cancel()
 
     def lose(self) -> None:
         """End the turn now without a trace: another process goes on with it, or has settled it."""
         if self.task is not None and not self.done:
             self.lost = True
             self.abort_reason = self.abort_reason or "the server that ran it lost its lease"
-            self.task.cancel()
+            self._cancel()
 
     def settle(self) -> None:
         """Say that the end is being written: from here on an abort comes too late."""
@@ -138,8 +152,11 @@ class Turn:
             self._wake()
 
     def hold(self, events: Sequence[Event]) -> Publication | None:
-        """Keep `events` back until what they tell of is stored. Return what is to be stored with it."""
-        self._held.extend(events)
+        """Keep `events` back until what they tell of is stored. Return what is to be stored with it.
+
+        What was held before and not told could not be stored: it is forgotten.
+        """
+        self._held = list(events)
         return self.feed.hold(_encoded(events)) if self.feed is not None else None
 
     def tell(self) -> None:
