@@ -164,7 +164,9 @@ class Application:
             ),
         )
         services = Services(
-            conversations=ConversationService(storage, adapters.models, new_id=make_id, clock=clock),
+            conversations=ConversationService(
+                storage, adapters.models, new_id=make_id, clock=clock, deleted=turns.conversation_deleted
+            ),
             messages=MessageService(storage, new_id=make_id, clock=clock),
             sessions=sessions,
             turns=turns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,7 +47,11 @@ USAGE_PERIOD: Final = 90 * 24 * 3600 * 1000
 class ConversationService:
     """Stores and reads conversations."""
 
-    def __init__(self, storage: Storage, models: Models, *, new_id: NewId, clock: Clock) -> None:
+    def __init__(
+        self, storage: Storage, models: Models, *, new_id: NewId, clock: Clock, deleted: Callable[[str], None]
+    ) -> None:
+        """`deleted` is told the id of a conversation that is no more."""
+        self._deleted = deleted
         self._storage = storage
         self._models = models
         self._new_id = new_id
@@ -107,12 +111,14 @@ class ConversationService:
         )
 
     async def delete(self, account_id: str, conversation_id: str, *, keyed: KeyedRequest | None) -> ConversationId:
-        """Delete a conversation with all it holds; its session tokens end."""
-        return await done_once(
+        """Delete a conversation with all it holds; its turns and its session tokens end."""
+        result = await done_once(
             keyed,
             ConversationId(id=conversation_id),
             lambda once: self._storage.delete_conversation(account_id, conversation_id, once=once),
         )
+        self._deleted(conversation_id)
+        return result
 
     async def vote(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from turnwise.server.errors import DomainError, NotFound, Unavailable, Upstream
@@ -17,20 +17,19 @@ from turnwise.server.ids import Clock
 from turnwise.server.models.base import Finish, FunctionCall, Model, ModelConfig, ModelError, Models, Prompt
 from turnwise.server.services.activity import activity_message, stored_arguments
 from turnwise.server.services.caller import Caller, CallOutcome, numbered
-from turnwise.server.services.exchange import Begun, Ended, Replayed, Step, TurnExchange
+from turnwise.server.services.exchange import Begun, Ended, Replayed, Step, TurnExchange, failed
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.history import build_prompt
+from turnwise.server.services.pace import Pace
 from turnwise.server.services.reply import Interruption, Reply
 from turnwise.server.services.turn import Turn, TurnResult
 from turnwise.server.storage.base import AlreadyDone, UsedTokens
 from turnwise.server.storage.journal import TurnLost
 from turnwise.types.conversation import CompleteEnd, CompleteReason
-from turnwise.types.error import ErrorBody
 from turnwise.types.event import (
     Abort,
     AbortEvent,
     CompleteEndEvent,
-    ErrorEvent,
     Event,
     MessageEvent,
     ResultEvent,
@@ -40,9 +39,6 @@ from turnwise.types.message import TextMessage
 from turnwise.types.usage import ModelUsage, Usage
 
 __all__ = ["BROKEN", "Engine", "aborted"]
-
-LET_GO = (0.1, 1.0, 5.0, 10.0, 10.0)
-"""Seconds between tries to settle a turn while the database does not answer."""
 
 BROKEN = "The server failed to make a reply, by a fault of its own. What was said is kept; try again."
 
@@ -55,6 +51,7 @@ class Engine:
     caller: Caller
     flusher: Flusher
     clock: Clock
+    pace: Pace = field(default_factory=Pace)
 
     async def run(self, turn: Turn, exchange: TurnExchange) -> None:
         """Run a turn to its end. What goes wrong before its first event is raised."""
@@ -71,23 +68,14 @@ class Engine:
                 return
             loop = Loop(self, turn, exchange, begun)
             try:
-                with self.flusher.watching(turn, exchange.place, loop.unjournaled):
+                with self.pace.running(), self.flusher.watching(turn, exchange.place, loop.unjournaled):
                     await loop.run()
-            except (TurnLost, AlreadyDone, NotFound):
+            except TurnLost:
                 raise
-            except Exception:
-                await self._let_go(turn, exchange)
+            except Exception as error:
+                # A turn whose end could not be stored must not hold its conversation.
+                await exchange.withdraw(turn, error if isinstance(error, DomainError) else None)
                 raise
-
-    async def _let_go(self, turn: Turn, exchange: TurnExchange) -> None:
-        """See to it that a turn whose end could not be stored does not hold its conversation."""
-        for delay in LET_GO:
-            try:
-                await exchange.withdraw(turn)
-            except Unavailable:
-                await asyncio.sleep(delay)
-            else:
-                return
 
 
 class Loop:
@@ -126,9 +114,6 @@ class Loop:
             await self._interrupt("error", _upstream(error))
         except (TurnLost, AlreadyDone):
             raise
-        except NotFound:
-            await self._exchange.withdraw(self._turn)
-            raise
         except DomainError as error:
             await self._interrupt("error", error)
         except Exception:
@@ -139,7 +124,9 @@ class Loop:
         """Ask and call in turn; return why the turn ends. The last reply is not stored yet."""
         progress, limits = self._progress, self._exchange.asked.limits
         while True:
-            if progress.pending and not await self._answer():
+            if progress.pending:
+                await self._answer()
+            if progress.unanswered:
                 return "activity"
             if progress.over or progress.iterations >= limits.iterations:
                 return "iteration"
@@ -190,6 +177,8 @@ class Loop:
         async with aclosing(self._model.stream(prompt)) as deltas:
             async for batch in deltas:
                 self._turn.emit(self._reply.take(batch))
+                if self._reply.finish is None:
+                    await self._engine.pace.step()
         finish = self._reply.finish or Finish(reason="stop", input_tokens=0, output_tokens=0)
         self._progress.tokens += finish.input_tokens + finish.output_tokens
         return finish
@@ -238,8 +227,8 @@ class Loop:
         requests = [activity_message("request", call.name, stored_arguments(call.arguments)) for call in pending]
         await self._store([*self._reply.messages(), *requests], finish, pending)
 
-    async def _answer(self) -> bool:
-        """Call what is pending and store the answers. False where the caller of the API is to answer some of it."""
+    async def _answer(self) -> None:
+        """Call what is pending and store the answers, but for those that the caller of the API is to give."""
         asked, progress = self._exchange.asked, self._progress
         outcomes = await self._engine.caller.call(
             asked.account_id,
@@ -250,8 +239,8 @@ class Loop:
         )
         progress.calls += len(outcomes)
         answers = [_response(outcome) for outcome in outcomes if not outcome.unanswered]
+        progress.unanswered = len(answers) < len(outcomes)
         await self._store(answers, None)
-        return len(answers) == len(outcomes)
 
     # Storing
 
@@ -275,6 +264,7 @@ class Loop:
         events = self._reply.untold(messages) if finish is not None else _told(messages, self._engine.clock())
         if finish is None:
             return Step(messages=messages, events=events, pending=pending)
+        self._reply.unjournaled()  # journaled after it was stored, it would be told twice of a process that dies
         moment = self._engine.clock()
         usage = ModelUsage(
             model=self._model.name, input_tokens_used=finish.input_tokens, output_tokens_used=finish.output_tokens
@@ -299,7 +289,12 @@ class Loop:
         self._note(messages)
         step = _with_events(step, [CompleteEndEvent(created_at=self._engine.clock())])
         ended = self._ended(reason, self._reply.retold() if finish is not None else [])
-        _finish(self._turn, await self._exchange.end(self._turn, step, ended, self._progress))
+        try:
+            events = await self._exchange.end(self._turn, step, ended, self._progress)
+        except NotFound as gone:
+            self._gone(gone)
+        else:
+            _finish(self._turn, events)
 
     async def _interrupt(self, interruption: Interruption, failure: DomainError | None) -> None:
         """Keep what was said. A turn that was cancelled has a result; any other one that broke off has a failure."""
@@ -316,14 +311,24 @@ class Loop:
             events.append(CompleteEndEvent(created_at=moment))
             ended = self._ended("abort", [])
         elif turn.feed is not None and failure is not None:
-            events.append(ErrorEvent(data=ErrorBody(message=failure.message, code=failure.code), created_at=moment))
+            events.append(failed(moment, failure))
         step = Step(messages=messages, events=events)
-        told = await self._exchange.interrupt(turn, step, interruption, ended, self._progress)
+        try:
+            told = await self._exchange.interrupt(turn, step, interruption, ended, self._progress)
+        except NotFound as gone:
+            self._gone(gone)
+            return
         if ended is not None:
             _finish(turn, told)
             return
         turn.tell()
         turn.finish(failure=failure)
+
+    def _gone(self, gone: NotFound) -> None:
+        """The conversation was deleted: the turn has ended all the same, but nothing of it is kept."""
+        if self._turn.feed is not None:
+            self._turn.tell()
+        self._turn.finish(failure=self._turn.abort_failure or gone)
 
     def _ended(self, reason: CompleteReason, retold: Sequence[Event]) -> Ended:
         return Ended(
@@ -334,8 +339,10 @@ class Loop:
         )
 
 
-def aborted(turn: Turn) -> Unavailable:
+def aborted(turn: Turn) -> DomainError:
     """Return what a reader is told of a turn that was broken off."""
+    if turn.abort_failure is not None:
+        return turn.abort_failure
     reason = turn.abort_reason or "its task was cancelled"
     return Unavailable(
         f"The reply was broken off: {reason}. What was said until then is kept; send the request again.",

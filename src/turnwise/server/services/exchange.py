@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from turnwise.server.errors import Conflict, DomainError
 from turnwise.server.models.base import FunctionCall
 from turnwise.server.services.functions import FunctionSet
 from turnwise.server.services.idempotency import KeyedRequest
@@ -33,6 +34,7 @@ __all__ = [
     "TurnExchange",
     "answered",
     "decode_answer",
+    "failed",
     "sent",
     "withdrawn",
 ]
@@ -110,8 +112,8 @@ class TurnExchange(Protocol):
         """Store what was said and read what the model is to see."""
         ...
 
-    async def withdraw(self, turn: Turn) -> None:
-        """Store that the turn was broken off while it began."""
+    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
+        """Store that the turn was broken off while it began, or what its failure was, if it has not ended yet."""
         ...
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
@@ -149,10 +151,16 @@ def decode_answer(answer: bytes, events: object) -> list[Event]:
     return decoded
 
 
-def withdrawn(moment: int, reason: str | None) -> list[Event]:
-    """Return what tells of a turn that was broken off before it had begun."""
-    body = ErrorBody(message=f"The turn was broken off before it began: {reason}. Dispatch it again.", code="CONFLICT")
-    return [
-        AbortEvent(data=Abort(reason=reason), created_at=moment),
-        ErrorEvent(data=body, created_at=moment),
-    ]
+def withdrawn(moment: int, turn: Turn, failure: DomainError | None) -> list[Event]:
+    """Return what tells of a turn that was aborted while it began or waited, or what its failure was."""
+    if failure is not None:
+        return [failed(moment, failure)]
+    aborted = turn.abort_failure or Conflict(
+        f"The turn was broken off: {turn.abort_reason}. To have it after all, dispatch it again on another channel."
+    )
+    return [AbortEvent(data=Abort(reason=turn.abort_reason), created_at=moment), failed(moment, aborted)]
+
+
+def failed(moment: int, failure: DomainError) -> ErrorEvent:
+    """Return the event that tells of a failure; nothing follows it."""
+    return ErrorEvent(data=ErrorBody(message=failure.message, code=failure.code), created_at=moment)

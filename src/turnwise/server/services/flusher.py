@@ -60,13 +60,14 @@ class Flusher:
         if place is None:
             yield
             return
-        self._watched[place.turn_id] = Watched(turn, place, unjournaled)
+        watched = self._watched[place.turn_id] = Watched(turn, place, unjournaled)
         if self._task is None:
             self._task = asyncio.create_task(self._flush_forever())
         try:
             yield
         finally:
-            del self._watched[place.turn_id]
+            if self._watched.get(place.turn_id) is watched:  # one that was adopted again is known under the same id
+                del self._watched[place.turn_id]
 
     async def close(self) -> None:
         """Stop."""

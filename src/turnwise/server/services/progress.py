@@ -27,6 +27,8 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Likewise of those that are called last; `None` until the model has ended by itself."""
     over: bool = False
     """Whether the model wanted more calls than are allowed."""
+    unanswered: bool = False
+    """Whether the caller of the API is to answer a call: then the turn ends."""
     pending: list[FunctionCall] = []
     """Calls that are recorded and not answered."""
     made: list[TextMessage] = []

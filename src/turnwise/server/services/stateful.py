@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from turnwise.server.errors import Conflict, NotFound
+from turnwise.server.errors import Conflict, DomainError, NotFound, Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.services.exchange import (
     Asked,
@@ -48,6 +48,9 @@ __all__ = ["Foreground", "Ground", "Resumed", "StatefulExchange", "withdraw"]
 
 LOOK_AGAIN = 0.05
 """Seconds after which a conversation that another process holds is asked for again."""
+
+TRY_AGAIN = (0.1, 1.0, 5.0, 10.0, 10.0)
+"""Seconds between tries to settle a turn while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,25 +113,21 @@ class StatefulExchange:
         """Commit the user's message and the turn, or find them stored by an earlier try."""
         if isinstance(self._mode, Resumed):
             return await self._resume(self._mode.row)
-        keyed = self._mode.keyed
-        message = self._message()
-        message_id = message.id if message is not None else None
-        try:
-            start = await self._start(self._mode, message, keyed.once() if keyed is not None else None)
-        except AlreadyDone as done:
-            if keyed is None:
-                raise
-            keyed.check(done.body)
-            if done.answer is not None:
-                return Replayed(decode_answer(done.answer, self._union))
-            start = await self._start(self._mode, None, None)
-            history = _unanswered(start.history, done.message_id)
-            return self._begun(start, history, self._first_events(done.message_id), Progress())
-        return self._begun(start, start.history, self._first_events(message_id), Progress())
+        give_up = asyncio.get_running_loop().time() + self._mode.wait
+        while True:
+            try:
+                return await self._start(self._mode)
+            except Busy:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise Conflict(
+                        f"Another turn of this conversation is still running after {self._mode.wait:g} seconds. "
+                        "Wait until its reply is there, then send this request again."
+                    ) from None
+            await asyncio.sleep(LOOK_AGAIN)
 
-    async def withdraw(self, turn: Turn) -> None:
-        """Commit that the turn was broken off while it began."""
-        await withdraw(self._ground, self.place, turn)
+    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
+        """Commit that the turn was broken off while it began, or what its failure was, if it has not ended yet."""
+        await withdraw(self._ground, self.place, turn, failure)
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
         """Commit finished messages together with how far the turn is."""
@@ -195,7 +194,23 @@ class StatefulExchange:
         moment = self._ground.clock()
         return Message(id=self._ground.new_id(), type="user", text=self._text, created_at=moment, updated_at=moment)
 
-    async def _start(self, mode: Foreground, message: Message | None, once: Once | None) -> TurnStart:
+    async def _start(self, mode: Foreground) -> Begun | Replayed:
+        message, keyed = self._message(), mode.keyed
+        message_id = message.id if message is not None else None
+        try:
+            start = await self._commit(mode, message, keyed.once() if keyed is not None else None)
+        except AlreadyDone as done:
+            if keyed is None:
+                raise
+            keyed.check(done.body)
+            if done.answer is not None:
+                return Replayed(decode_answer(done.answer, self._union))
+            start = await self._commit(mode, None, None)
+            history = _unanswered(start.history, done.message_id)
+            return self._begun(start, history, self._first_events(done.message_id), Progress())
+        return self._begun(start, start.history, self._first_events(message_id), Progress())
+
+    async def _commit(self, mode: Foreground, message: Message | None, once: Once | None) -> TurnStart:
         new = NewTurn(
             id=self.asked.turn_id,
             process_id=mode.process_id,
@@ -206,17 +221,7 @@ class StatefulExchange:
             request=b"",
             now=self._ground.clock(),
         )
-        give_up = asyncio.get_running_loop().time() + mode.wait
-        while True:
-            try:
-                return await self._ground.journal.start_turn(new, message, recent=self._ground.recent, once=once)
-            except Busy:
-                if asyncio.get_running_loop().time() > give_up:
-                    raise Conflict(
-                        f"Another turn of this conversation is still running after {mode.wait:g} seconds. "
-                        "Wait until its reply is there, then send this request again."
-                    ) from None
-                await asyncio.sleep(LOOK_AGAIN)
+        return await self._ground.journal.start_turn(new, message, recent=self._ground.recent, once=once)
 
     async def _resume(self, row: TurnRow) -> Begun:
         message = self._message() if row.message_id is None else None
@@ -283,19 +288,35 @@ class StatefulExchange:
         return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
 
 
-async def withdraw(ground: Ground, place: Place, turn: Turn) -> None:
-    """Settle a turn that was broken off while it began, if its row is there."""
+async def withdraw(ground: Ground, place: Place, turn: Turn, failure: DomainError | None = None) -> None:
+    """Settle a turn that was broken off while it began, or failed for good, if its row is there and has not ended.
+
+    While the database does not answer it is tried again for half a minute: then the lease is lost, too.
+    """
+    for delay in TRY_AGAIN:
+        try:
+            await _settle(ground, place, turn, failure)
+        except Unavailable:
+            await asyncio.sleep(delay)
+        else:
+            return
+
+
+async def _settle(ground: Ground, place: Place, turn: Turn, failure: DomainError | None) -> None:
     moment = ground.clock()
-    with contextlib.suppress(TurnLost, NotFound):
-        await ground.journal.settle_turn(
-            place,
-            Exchange(messages=()),
-            state="aborted",
-            reason="abort",
-            now=moment,
-            published=turn.hold(withdrawn(moment, turn.abort_reason)) if turn.feed is not None else None,
-        )
-        turn.tell()
+    with contextlib.suppress(TurnLost):
+        # Of a conversation that was deleted the turn ends all the same.
+        with contextlib.suppress(NotFound):
+            await ground.journal.settle_turn(
+                place,
+                Exchange(messages=()),
+                state="aborted" if failure is None else "failed",
+                reason="abort" if failure is None else "error",
+                now=moment,
+                published=turn.hold(withdrawn(moment, turn, failure)) if turn.feed is not None else None,
+            )
+        if turn.feed is not None:
+            turn.tell()
 
 
 def _remember(progress: Progress, stored: Sequence[Message]) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
 
+from turnwise.server.errors import DomainError
 from turnwise.server.services.exchange import Asked, Begun, Ended, Replayed, Step, answered, decode_answer, sent
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.progress import Progress
@@ -67,7 +68,7 @@ class StatelessExchange:
                     return Replayed(decode_answer(done.answer, StatelessCompleteEvent))
         return _begun(self._request, _first_events(self._request, self._ground.clock()), Progress())
 
-    async def withdraw(self, turn: Turn) -> None:
+    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
         """Leave nothing."""
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
@@ -129,9 +130,9 @@ class StatelessDispatch:
         events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
         return _begun(self._request, events, progress)
 
-    async def withdraw(self, turn: Turn) -> None:
-        """Commit that the turn was broken off while it began."""
-        await withdraw(self._ground, self.place, turn)
+    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
+        """Commit that the turn was broken off while it began, or what its failure was, if it has not ended yet."""
+        await withdraw(self._ground, self.place, turn, failure)
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
         """Commit how far the turn is, its messages included."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,7 +16,7 @@ from turnwise.server.models.base import Models
 from turnwise.server.services.caller import FUNCTION_TIMEOUT, Caller
 from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.dispatch import DispatchRequest, Slots, exchange_of
-from turnwise.server.services.engine import BROKEN, Engine, aborted
+from turnwise.server.services.engine import BROKEN, Engine
 from turnwise.server.services.exchange import Asked, TurnExchange
 from turnwise.server.services.fields import given
 from turnwise.server.services.flusher import Flusher
@@ -26,11 +25,12 @@ from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.lease import Lease
 from turnwise.server.services.limits import Ceilings
 from turnwise.server.services.order import TurnOrder
-from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange
+from turnwise.server.services.running import RunningTurns
+from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange, withdraw
 from turnwise.server.services.stateless import StatelessExchange
 from turnwise.server.services.turn import Turn
-from turnwise.server.storage.base import AlreadyDone, Exchange
-from turnwise.server.storage.journal import JournaledStorage, NewTurn, TurnKind, TurnLost, TurnRow
+from turnwise.server.storage.base import AlreadyDone, Once
+from turnwise.server.storage.journal import JournaledStorage, NewTurn, Place, TurnKind, TurnLost, TurnRow
 from turnwise.types import turn as wire
 from turnwise.types.conversation import (
     ConversationCompleteRequest,
@@ -38,8 +38,6 @@ from turnwise.types.conversation import (
     ConversationReceiveRequest,
     DispatchResult,
 )
-from turnwise.types.error import ErrorBody
-from turnwise.types.event import ErrorEvent
 from turnwise.types.extension import Extensions
 
 __all__ = ["TurnService", "TurnSettings"]
@@ -88,9 +86,9 @@ class TurnService:
         caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
         self._flusher = Flusher(storage)
         self._engine = Engine(models=models, caller=caller, flusher=self._flusher, clock=clock)
-        self._lease = Lease(storage, new_id=new_id, clock=clock, lost=self._lose_all, adopt=self._adopt)
+        self._running = RunningTurns()
+        self._lease = Lease(storage, new_id=new_id, clock=clock, lost=self._running.lose_all, adopt=self._adopt)
         self._slots = Slots(settings.dispatches, settings.account_dispatches)
-        self._running: dict[str, Turn] = {}
         self._keyed: dict[tuple[str, str, str], tuple[bytes, Turn]] = {}
 
     async def open(self) -> None:
@@ -103,13 +101,9 @@ class TurnService:
         Then dispatched ones are left for another process to go on with, and the others are broken off; what they said
         is kept.
         """
-        await self._wait(grace)
-        for turn in list(self._running.values()):
-            if turn.feed is not None:
-                turn.lose()
-            else:
-                turn.abort("the server is shutting down")
-        await self._wait(5.0)
+        await self._running.wait(grace)
+        self._running.leave("the server is shutting down")
+        await self._running.wait(5.0)
         await self._flusher.close()
         await self._lease.close()
 
@@ -179,7 +173,8 @@ class TurnService:
         )
         once = keyed.once(msgspec.json.encode(result)) if keyed is not None else None
         try:
-            known = await self._storage.queue_turn(new, once=once)
+            # Whoever asked may go meanwhile: what is stored is run.
+            await asyncio.shield(self._queue(new, once))
         except TurnLost:
             raise Unavailable(
                 "The server was stopped for too long and starts anew. Try again.", retry_after=1
@@ -189,8 +184,6 @@ class TurnService:
                 raise
             keyed.check(done.body)
             return msgspec.json.decode(done.answer, type=DispatchResult)
-        if known is None:
-            self._run_dispatched(_row_of(new))
         return result
 
     async def find(self, account_id: str, conversation_id: str) -> wire.Turn:
@@ -207,58 +200,65 @@ class TurnService:
         row = await self._storage.cancel_turn(account_id, conversation_id=conversation_id, channel_id=channel_id)
         if row is None:
             raise NotFound("No turn is running here: it has ended, or there never was one.")
-        turn = self._running.get(row.id)
+        turn = self._running.find(row.id)
         if turn is not None:
             turn.abort("cancelled", cancelled=True)
         return wire.TurnId(id=row.id)
+
+    def conversation_deleted(self, conversation_id: str) -> None:
+        """End what runs or waits here for a conversation that was deleted. Other processes hear of it by themselves."""
+        failure = NotFound("The conversation was deleted while the bot replied; nothing of the reply is kept.")
+        self._running.abort_in(conversation_id, "the conversation was deleted", failure)
+
+    async def _queue(self, new: NewTurn, once: Once | None) -> None:
+        if await self._storage.queue_turn(new, once=once) is None:
+            self._run_dispatched(_row_of(new))
 
     def _adopt(self, rows: Sequence[TurnRow]) -> None:
         for row in rows:
             logger.warning("a turn goes on that another process began", extra={"fields": {"turn": row.id}})
             self._run_dispatched(row)
 
-    def _lose_all(self) -> None:
-        for turn in list(self._running.values()):
-            turn.lose()
-
     def _run_dispatched(self, row: TurnRow) -> None:
         turn = Turn()
-        self._run(turn, row.id, self._dispatched(turn, row))
+        work = self._dispatched(turn, row)
+        self._running.run(row.id, turn, work, conversation_id=row.conversation_id, dispatched=True)
 
     async def _dispatched(self, turn: Turn, row: TurnRow) -> None:
-        async with self._slots.one_of(row.account_id):
-            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
-            exchange = exchange_of(row, self._ground, self._asked)
-            if row.cancelled:
-                turn.abort_reason = "cancelled"
-                await exchange.withdraw(turn)
-                return
-            try:
-                await self._engine.run(turn, exchange)
-            except (TurnLost, AlreadyDone):
-                turn.lost = True
-            except DomainError as error:
-                await self._fail(turn, exchange, error)
-            except Exception:
-                await self._fail(turn, exchange, DomainError(BROKEN))
-                raise
+        """Run a stored turn when there is room for it, and see to it that it ends."""
+        place = Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
+        try:
+            with self._flusher.watching(turn, place, _nothing):  # it may be cancelled while it waits
+                async with self._slots.one_of(row.account_id):
+                    await self._run_stored(turn, row)
+        except TurnLost:
+            turn.lost = True
+        except asyncio.CancelledError:
+            if not turn.lost:
+                await self._withdraw(turn, row, place)
+            raise
+        except DomainError as error:
+            await self._withdraw(turn, row, place, error)
+        except Exception:
+            await self._withdraw(turn, row, place, DomainError(BROKEN))
+            raise
 
-    async def _fail(self, turn: Turn, exchange: TurnExchange, error: DomainError) -> None:
-        """Settle a dispatched turn that could not begin."""
-        if exchange.place is None or turn.done:
+    async def _run_stored(self, turn: Turn, row: TurnRow) -> None:
+        exchange = exchange_of(row, self._ground, self._asked)
+        turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
+        if row.cancelled:
+            turn.abort_reason = "cancelled"
+            await exchange.withdraw(turn)
+        else:
+            await self._engine.run(turn, exchange)
+
+    async def _withdraw(self, turn: Turn, row: TurnRow, place: Place, failure: DomainError | None = None) -> None:
+        """Settle a turn that did not come to its end."""
+        if turn.done:
             return
-        body = ErrorBody(message=error.message, code=error.code)
-        moment = self._clock()
-        with contextlib.suppress(TurnLost, NotFound):
-            await self._storage.settle_turn(
-                exchange.place,
-                Exchange(messages=()),
-                state="failed",
-                reason="error",
-                now=moment,
-                published=turn.hold([ErrorEvent(data=body, created_at=moment)]),
-            )
-        turn.tell()
+        if turn.feed is None:
+            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
+        await withdraw(self._ground, place, turn, failure)
 
     # Starting
 
@@ -306,26 +306,17 @@ class TurnService:
             if turn.abort_reason is None:
                 return turn
         turn = Turn()
-        task = self._run(turn, exchange.asked.turn_id, self._engine.run(turn, exchange))
+        asked = exchange.asked
+        work = self._engine.run(turn, exchange)
+        task = self._running.run(asked.turn_id, turn, work, conversation_id=asked.conversation_id)
         if name is not None and keyed is not None:
             self._keyed[name] = keyed.body, turn
             task.add_done_callback(lambda _: self._forget(name, turn))
         return turn
 
-    def _run(self, turn: Turn, turn_id: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        self._running[turn_id] = turn
-        task = turn.start(_watched(turn, work))
-        task.add_done_callback(lambda _: self._running.pop(turn_id, None))
-        return task
-
     def _forget(self, name: tuple[str, str, str], turn: Turn) -> None:
         if self._keyed.get(name, (b"", None))[1] is turn:
             del self._keyed[name]
-
-    async def _wait(self, seconds: float) -> None:
-        tasks = [turn.task for turn in self._running.values() if turn.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
 
 
 def trimmed(text: str) -> str:
@@ -342,23 +333,8 @@ def check_messages_given(request: ConversationCompleteStatelessRequest) -> None:
         raise BadRequest("messages: at least one message is needed to complete from.")
 
 
-async def _watched(turn: Turn, work: Coroutine[None, None, None]) -> None:
-    """Do the work of a turn, and end the turn whatever becomes of it."""
-    try:
-        await work
-    except asyncio.CancelledError:
-        turn.finish(failure=aborted(turn))
-    except (TurnLost, AlreadyDone):
-        turn.abort_reason = turn.abort_reason or "another server goes on with it, or has ended it"
-        turn.finish(failure=aborted(turn))
-    except DomainError as error:
-        turn.finish(failure=error)
-    except Exception:
-        logger.exception("a turn failed")
-        turn.finish(failure=DomainError(BROKEN))
-    finally:
-        if not turn.done:
-            turn.finish()
+def _nothing() -> tuple[str, int]:
+    return "", 0
 
 
 def _row_of(new: NewTurn) -> TurnRow:
