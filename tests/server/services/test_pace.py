@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+from turnwise.server.services.pace import Pace
+
+
+async def test_a_few_turns_never_wait() -> None:
+    pace = Pace(crowd=3, step=60)
+    with pace.running(), pace.running():
+        await asyncio.wait_for(pace.step(), 1)
+
+
+async def test_many_turns_go_on_together() -> None:
+    pace = Pace(crowd=3, step=0.05)
+    with ExitStack() as turns:
+        for _ in range(3):
+            turns.enter_context(pace.running())
+        begin = asyncio.get_running_loop().time()
+        first = asyncio.create_task(pace.step())
+        await asyncio.sleep(0.02)
+        second = asyncio.create_task(pace.step())
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        assert first.done()
+        assert second.done()
+        assert asyncio.get_running_loop().time() - begin >= 0.04
+        await asyncio.wait_for(pace.step(), 1)
+
+
+async def test_a_turn_that_is_cancelled_meanwhile_holds_nobody_up() -> None:
+    pace = Pace(crowd=1, step=0.01)
+    with pace.running():
+        gone, waiting = asyncio.create_task(pace.step()), asyncio.create_task(pace.step())
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait_for(waiting, 1)
+        assert gone.cancelled()
+
+
+async def test_a_crowd_that_has_left_is_forgotten() -> None:
+    pace = Pace(crowd=2, step=60)
+    with pace.running():
+        with pace.running():
+            pass
+        await asyncio.wait_for(pace.step(), 1)
