@@ -221,6 +221,24 @@ class Api:
         reply = await self.get(f"/conversation/{conversation_id}/message/list")
         return [(item["type"], item["text"]) for item in reply.items]
 
+    async def heard(self, channel: str) -> list[dict[str, object]]:
+        """Return the events of a dispatch, up to the last."""
+        reply, leave = Reply(), asyncio.Event()
+        path = f"/api/v1/channel/{channel}/subscribe"
+        asking = self("POST", path, {"historyLength": 1000}, accept="application/jsonl", leave=leave, reply=reply)
+        listening = asyncio.create_task(asking)
+        events: list[dict[str, object]] = []
+        try:
+            async with asyncio.timeout(5):
+                while not events or events[-1]["type"] not in {"result", "error"}:
+                    await asyncio.sleep(0.01)
+                    told = [each["data"] for each in reply.events if each["type"] == "message"]
+                    events = msgspec.convert(told, list[dict[str, object]])
+        finally:
+            leave.set()
+            await listening
+        return events
+
 
 class _Client:
     """Sends the parts of a body, then stays until it leaves."""

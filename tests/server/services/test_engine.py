@@ -270,7 +270,7 @@ async def test_a_dispatch_tells_its_events_on_its_channel(scene: Scene) -> None:
     body = {"text": "Sky?", "functions": [WEATHER], "channelId": channel}
     assert (await scene.api.post(path, body)).json == {"channelId": channel}
     assert (await scene.api.post(path, body)).json == {"channelId": channel}
-    events = await heard(scene, channel)
+    events = await scene.api.heard(channel)
     assert [event["type"] for event in events] == [
         "sendResult",
         "completeBegin",
@@ -292,26 +292,8 @@ async def test_a_dispatch_tells_its_events_on_its_channel(scene: Scene) -> None:
 async def test_a_stateless_dispatch_runs_too_and_its_failure_is_told(scene: Scene) -> None:
     scene.model.plans = [[TextDelta("Hi."), finish()]]
     reply = await scene.api.post("/conversation/dispatch", {"messages": [{"type": "user", "text": "Hello"}]})
-    events = await heard(scene, str(reply.json["channelId"]))
+    events = await scene.api.heard(str(reply.json["channelId"]))
     assert events[-1]["type"] == "result"
-
-
-async def heard(scene: Scene, channel: str) -> list[dict[str, object]]:
-    """Return the events of a dispatch, up to the last."""
-    reply, leave = Reply(), asyncio.Event()
-    path = f"/api/v1/channel/{channel}/subscribe"
-    listening = asyncio.create_task(
-        scene.api("POST", path, {"historyLength": 1000}, accept="application/jsonl", reply=reply, leave=leave)
-    )
-    events: list[dict[str, object]] = []
-    async with asyncio.timeout(5):
-        while not events or events[-1]["type"] not in {"result", "error"}:
-            await asyncio.sleep(0.01)
-            told = EVENTS.decode_lines(reply.body) if reply.body else []
-            events = [each["data"] for each in told if each["type"] == "message"]  # type: ignore[misc]
-    leave.set()
-    await listening
-    return events
 
 
 async def test_a_cancelled_turn_keeps_what_was_said_and_ends_with_abort(scene: Scene) -> None:
