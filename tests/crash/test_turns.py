@@ -7,132 +7,27 @@ serve` has, and `kill -9` falls on 200 dispatched and 200 completed turns in eac
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.crash.process import SECRET, SERVE, ServerProcess
-from tests.crash.proxy import Dice, Proxy
-from tests.crash.task import Line, Task, line_of
-from tests.crash.worker import Pace, Worker, preface_of
+from tests.crash.process import SECRET, SERVE
+from tests.crash.proxy import Dice
+from tests.crash.scene import CAREFUL, FULL, LEASE_MS, SETTLED_WITHIN, SHORT_LEASE_MS, Scene, mutant, scene
+from tests.crash.task import Task, line_of
+from tests.crash.worker import Pace, preface_of
 
 from turnwise import AsyncTurnwise
-from turnwise.types.message import Message
-from turnwise.types.turn import Turn
 
 pytestmark = pytest.mark.slow
 
 logger = logging.getLogger(__name__)
 """Figures: `pytest --log-cli-level=INFO` shows them."""
 
-FULL = bool(os.environ.get("TURNWISE_TEST_FULL"))
 ROUNDS, EACH = (10, 200) if FULL else (1, 20)
 """How often a server is killed, and how many turns of each kind it then has."""
-
-SHORT_LEASE_MS = 3000
-LEASE_MS = 6000 if FULL else SHORT_LEASE_MS
-CAREFUL = SERVE if FULL else ("-m", "tests.crash.careless", str(SHORT_LEASE_MS), "none")
-
-SETTLED_WITHIN = 10.0
-"""Seconds after which a turn of a process that died has ended or goes on."""
-
-UNFINISHED = {"waiting", "running"}
-
-
-def mutant(name: str) -> tuple[str, ...]:
-    return ("-m", "tests.crash.careless", str(SHORT_LEASE_MS), name)
-
-
-@dataclass
-class Scene:
-    """A model, a database file, and servers on it; clients come by way of a proxy."""
-
-    worker: Worker
-    database: Path
-    proxy: Proxy
-    client: AsyncTurnwise
-    servers: contextlib.ExitStack
-    working: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
-
-    async def serve(self, program: tuple[str, ...] = CAREFUL, **environ: str) -> ServerProcess:
-        """Start a server process."""
-        environ = {
-            "OPENAI_BASE_URL": self.worker.base_url,
-            "TURNWISE_MAX_ACCOUNT_DISPATCHES": "1000",
-            "TURNWISE_LOG_LEVEL": "warning",
-            **environ,
-        }
-        server = await asyncio.to_thread(ServerProcess, self.database, program=program, model="m", environ=environ)
-        return self.servers.enter_context(server)
-
-    async def lead_to(self, server: ServerProcess) -> None:
-        """Let clients reach this server from now on."""
-        self.proxy.port = server.port
-
-    def start(self, *work: Coroutine[None, None, None]) -> None:
-        """Let clients do this beside the test."""
-        self.working += [asyncio.create_task(one) for one in work]
-
-    async def done(self, within: float = 60) -> None:
-        """Wait until clients have done what was started."""
-        async with asyncio.timeout(within):
-            await asyncio.gather(*self.working)
-
-    async def tasks(self, count: int, first: int = 0) -> list[Task]:
-        """Return tasks, each in a conversation of its own."""
-        made = await asyncio.gather(*(self.client.conversation.create() for _ in range(count)))
-        return [Task(number, one.id, self.worker.pace) for number, one in enumerate(made, first)]
-
-    async def turns(self, tasks: Sequence[Task]) -> list[Turn]:
-        """Return the newest turn of each task's conversation."""
-        return list(await asyncio.gather(*(self.client.conversation.turn(task.conversation_id) for task in tasks)))
-
-    async def messages(self, task: Task) -> list[Message]:
-        """Return what the task's conversation holds."""
-        return [message async for message in self.client.conversation.message.list(task.conversation_id)]
-
-    async def stored(self, tasks: Sequence[Task]) -> list[list[Line]]:
-        """Return the same of many, as a test wants to see it."""
-        found = await asyncio.gather(*(self.messages(task) for task in tasks))
-        return [[line_of(message) for message in messages] for messages in found]
-
-    async def settled(self, tasks: Sequence[Task], *, attempt: int = 2) -> float:
-        """Wait until every turn has ended or goes on in this attempt; return how many seconds it took."""
-        began = time.monotonic()
-        while True:
-            turns = await self.turns(tasks)
-            left = [turn for turn in turns if turn.state in UNFINISHED and (turn.attempt or 0) < attempt]
-            took = time.monotonic() - began
-            if not left:
-                return took
-            assert took < SETTLED_WITHIN, f"{len(left)} turns were not settled after {took:.1f} s: {left[0]}"
-            await asyncio.sleep(0.1)
-
-    async def ended(self, tasks: Sequence[Task], within: float) -> None:
-        """Wait until every turn has ended."""
-        async with asyncio.timeout(within):
-            while any(turn.state in UNFINISHED for turn in await self.turns(tasks)):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.1)
-
-
-@contextlib.asynccontextmanager
-async def scene(folder: Path, pace: Pace | None = None) -> AsyncGenerator[Scene]:
-    async with Worker(pace or Pace()) as worker, Proxy(0) as proxy:
-        client = AsyncTurnwise(secret=SECRET, base_url=proxy.url)
-        with contextlib.ExitStack() as servers:
-            async with client:
-                stage = Scene(worker, folder / "turns.db", proxy, client, servers)
-                try:
-                    yield stage
-                finally:
-                    for task in stage.working:
-                        task.cancel()
-                    await asyncio.gather(*stage.working, return_exceptions=True)
 
 
 async def later(seconds: float, work: Task, client: AsyncTurnwise, *, dispatched: bool) -> None:
@@ -205,7 +100,7 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
 ) -> None:
     dice = Dice(number)
     async with scene(tmp_path, Pace(delay=0.1 if FULL else 0.03)) as stage:
-        await stage.lead_to(first := await stage.serve(SERVE))
+        stage.lead_to(first := await stage.serve(SERVE))
         tasks = await stage.tasks(2 * EACH)
         dispatched, completed = tasks[:EACH], tasks[EACH:]
         spread = stage.worker.pace.seconds
@@ -215,7 +110,7 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
         moment = dice.uniform(0.5, 1.5) * spread
         await asyncio.sleep(moment)
         first.kill()
-        await stage.lead_to(await stage.serve(SERVE))
+        stage.lead_to(await stage.serve(SERVE))
         begun = [task for task in tasks if task.acknowledged]
         took = await stage.settled(begun)
         await stage.done()
@@ -238,7 +133,7 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
 async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
     """Let two processes run turns on one file, and kill one."""
     dying, living = await stage.serve(), await stage.serve(survivor)
-    await stage.lead_to(dying)
+    stage.lead_to(dying)
     tasks = await stage.tasks(24)
     left, own = tasks[:12], tasks[12:]
     async with AsyncTurnwise(secret=SECRET, base_url=living.url) as neighbour:
@@ -249,7 +144,7 @@ async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
         await asyncio.sleep(stage.worker.pace.seconds / 2)
         assert all(turn.attempt == 1 for turn in await stage.turns(tasks)), "both live: each runs its own"
         dying.kill()
-        await stage.lead_to(living)
+        stage.lead_to(living)
         took = await stage.settled(left)
         await stage.done(30)
     await check_dispatched(stage, [*left[:6], *own[:6]])
@@ -274,7 +169,7 @@ async def test_a_process_that_takes_every_other_for_dead_is_found_out(tmp_path: 
 async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> str:
     """Freeze a process for longer than its lease, and let it go on in the midst of the work of the one after it."""
     frozen, living = await stage.serve(sleeper), await stage.serve(mutant("none") if sleeper != SERVE else SERVE)
-    await stage.lead_to(frozen)
+    stage.lead_to(frozen)
     tasks = await stage.tasks(12)
     dispatched, completed = tasks[:8], tasks[8:]
     # They are listened to at the process that goes on; those that ask the one that sleeps wait with it.
@@ -284,7 +179,7 @@ async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> s
         await asyncio.sleep(stage.worker.pace.first * stage.worker.pace.delay / 2)
         frozen.freeze()
         asleep = time.monotonic()
-        await stage.lead_to(living)
+        stage.lead_to(living)
         stage.proxy.cut_all()
         await asyncio.sleep(lease_ms / 1000)
         await stage.settled(tasks)
@@ -323,7 +218,7 @@ async def test_streams_outlive_connections_that_are_cut_at_random(tmp_path: Path
     dice = Dice(7)
     count = 100 if FULL else 20
     async with scene(tmp_path) as stage:
-        await stage.lead_to(await stage.serve())
+        stage.lead_to(await stage.serve())
         tasks = await stage.tasks(2 * count)
         dispatched, completed = tasks[:count], tasks[count:]
         stage.start(*(task.dispatch(stage.client, resumable=True) for task in dispatched))
@@ -351,14 +246,14 @@ async def test_resumable_streams_do_not_notice_that_the_server_is_restarted(tmp_
     async with scene(tmp_path) as stage:
         tasks: list[Task] = []
         server = await stage.serve(TURNWISE_GRACE="0.2")
-        await stage.lead_to(server)
+        stage.lead_to(server)
         tasks = await stage.tasks(20)
         stage.start(*(task.dispatch(stage.client, resumable=True) for task in tasks))
         for _ in range(3):
             await asyncio.sleep(stage.worker.pace.seconds / 3)
             assert await asyncio.to_thread(server.stop) == 0
             server = await stage.serve(TURNWISE_GRACE="0.2")
-            await stage.lead_to(server)
+            stage.lead_to(server)
         await stage.done()
         await check_dispatched(stage, tasks)
         await check_unlocked(stage, tasks)
