@@ -34,7 +34,9 @@ async def neighbour(api: Api) -> AsyncGenerator[Api, None]:
 async def asked(api: Api) -> None:
     """Wait until the model is asked."""
     async with asyncio.timeout(2):
-        while not api.models.scripted["slow"].prompts:
+        while True:
+            if api.models.scripted["slow"].prompts:
+                return
             await asyncio.sleep(0.005)
 
 
