@@ -313,17 +313,16 @@ class ResumableStream(Following[T, R], Stream[T, R]):
         return None if step is None else step.events
 
     def _perform(self, step: Step) -> Answer:
-        match step:
-            case Dispatch(call):
-                return self._run(call)
-            case Subscribe(call):
-                self._target = call
-                self._blocks = self._open().chunks()
-            case Read():
-                return next(self._blocks, None)
-            case Wait(seconds):
-                self._hang_up()
-                time.sleep(seconds)
+        if isinstance(step, Dispatch):
+            return self._run(step.call)
+        if isinstance(step, Read):
+            return next(self._blocks, None)
+        if isinstance(step, Wait):
+            self._hang_up()
+            time.sleep(step.seconds)
+        else:
+            self._target = step.call
+            self._blocks = self._open().chunks()
         return None
 
     def _hang_up(self) -> None:
@@ -385,17 +384,16 @@ class AsyncResumableStream(Following[T, R], AsyncStream[T, R]):
         return None if step is None else step.events
 
     async def _perform(self, step: Step) -> Answer:
-        match step:
-            case Dispatch(call):
-                return await self._run(call)
-            case Subscribe(call):
-                self._target = call
-                self._blocks = (await self._open()).achunks()
-            case Read():
-                return await anext(cast("AsyncIterator[bytes]", self._blocks), None)
-            case Wait(seconds):
-                self._hang_up()
-                await asyncio.sleep(seconds)
+        if isinstance(step, Dispatch):
+            return await self._run(step.call)
+        if isinstance(step, Read):
+            return await anext(cast("AsyncIterator[bytes]", self._blocks), None)
+        if isinstance(step, Wait):
+            self._hang_up()
+            await asyncio.sleep(step.seconds)
+        else:
+            self._target = step.call
+            self._blocks = (await self._open()).achunks()
         return None
 
     def _hang_up(self) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator
 
 import pytest
 from tests.client.drivers import Awaiting, Blocking, Driver
 
-from turnwise import ChannelMessageEvent, Turnwise
+from turnwise import AsyncChannelClient, ChannelClient, ChannelMessageEvent, Turnwise
 from turnwise._errors import ConnectionLost, NotFoundError, StreamError, StreamInterrupted
 from turnwise.testing import ScriptedTransport, error, event
 
@@ -84,3 +85,8 @@ def test_channels_share_the_connections_of_their_client() -> None:
     with Turnwise(secret="s") as client:
         assert client.channel is client.channel
         assert client.channel._runner is client.conversation._runner
+
+
+def test_signatures_tell_what_the_methods_answer() -> None:
+    assert str(inspect.signature(ChannelClient.subscribe).return_annotation) == "Stream[ChannelEvent, None]"
+    assert str(inspect.signature(AsyncChannelClient.subscribe).return_annotation) == "AsyncStream[ChannelEvent, None]"
