@@ -8,14 +8,19 @@ from typing import assert_type
 
 from turnwise import (
     AnyEvent,
+    AsyncChannelClient,
     AsyncConversationClient,
     AsyncPage,
+    AsyncResumableStream,
     AsyncStream,
     AsyncTurnwise,
+    ChannelEvent,
+    ChannelPublishResult,
     CompleteEvent,
     CompleteResult,
     Conversation,
     ConversationItemEvent,
+    DispatchResult,
     Message,
     MessageCreateResult,
     MessageId,
@@ -28,7 +33,10 @@ from turnwise import (
     Session,
     StatelessCompleteEvent,
     StatelessCompleteResult,
+    Turn,
+    TurnId,
 )
+from turnwise.tools import RunEvent
 
 
 async def results(client: AsyncConversationClient) -> None:
@@ -66,6 +74,29 @@ async def streams(client: AsyncConversationClient) -> None:
     assert_type(client.list_stream(), AsyncStream[ConversationItemEvent, None])
     assert_type(client.export_stream(), AsyncStream[ConversationItemEvent, None])
     assert_type(client.message.list_stream("c"), AsyncStream[MessageItemEvent, None])
+
+
+async def add(one: int) -> int:
+    """Add."""
+    return one
+
+
+async def in_the_background(client: AsyncConversationClient) -> None:
+    assert_type(await client.run("c", text="hi", tools=[add]), CompleteResult)
+    assert_type(client.run_stream("c", tools=[add]), AsyncStream[RunEvent, CompleteResult])
+    assert_type(await client.dispatch("c", text="hi"), DispatchResult)
+    async with client.dispatch_stream("c", text="hi") as stream:
+        assert_type(stream, AsyncResumableStream[CompleteEvent, CompleteResult])
+    assert_type(await client.complete(None, messages=[], resumable=True), StatelessCompleteResult)
+    assert_type(await client.turn("c"), Turn)
+    assert_type(await client.cancel(None, channel_id="x"), TurnId)
+
+
+async def channels(client: AsyncChannelClient) -> None:
+    assert_type(await client.publish("x", message={"data": 1}), ChannelPublishResult)
+    async with client.subscribe("x") as stream:
+        async for event in stream:
+            assert_type(event, ChannelEvent)
 
 
 async def by_hand(client: AsyncConversationClient) -> None:

@@ -9,6 +9,10 @@ from typing import assert_type
 
 from turnwise import (
     AnyEvent,
+    ChannelClient,
+    ChannelEvent,
+    ChannelMessageEvent,
+    ChannelPublishResult,
     CompleteEvent,
     CompleteResult,
     Conversation,
@@ -17,6 +21,7 @@ from turnwise import (
     ConversationId,
     ConversationItemEvent,
     ConversationUsage,
+    DispatchResult,
     Entity,
     Message,
     MessageCreateResult,
@@ -28,6 +33,7 @@ from turnwise import (
     RawResponse,
     ReceiveEvent,
     ReceiveResult,
+    ResumableStream,
     SendEvent,
     SendResult,
     Session,
@@ -36,8 +42,11 @@ from turnwise import (
     Stream,
     Timeout,
     TokenEvent,
+    Turn,
+    TurnId,
     Turnwise,
 )
+from turnwise.tools import RunEvent, StatelessRunEvent, ToolCallFinished, tool
 
 
 def results(client: ConversationClient, json: Mapping[str, object]) -> None:
@@ -97,6 +106,57 @@ def streams(client: ConversationClient) -> None:
     assert_type(client.message.list_stream("c"), Stream[MessageItemEvent, None])
 
 
+@tool(timeout=3)
+def add(one: int, two: int = 2) -> int:
+    """Add."""
+    return one + two
+
+
+async def double(value: int) -> float:
+    """Double."""
+    return 2 * value
+
+
+def tools(client: ConversationClient) -> None:
+    assert_type(add(1, two=3), int)
+    assert_type(tool(str.upper, name="upper", description="Shout.")("a"), str)
+    assert_type(client.run("c", text="hi", tools=[add, double]), CompleteResult)
+    assert_type(client.run(None, messages=[], tools=[add], tool_timeout=None), StatelessCompleteResult)
+    assert_type(client.run_stream("c", tools=[add]), Stream[RunEvent, CompleteResult])
+    assert_type(client.run_stream(None, messages=[], tools=[]), Stream[StatelessRunEvent, StatelessCompleteResult])
+    for event in client.run_stream("c", tools=[add]):
+        if isinstance(event, ToolCallFinished):
+            assert_type(event.result, object)
+            break
+        assert_type(event.type, str)
+
+
+def in_the_background(client: ConversationClient) -> None:
+    assert_type(client.dispatch("c", text="hi"), DispatchResult)
+    assert_type(client.dispatch(None, {"messages": []}), DispatchResult)
+    with client.dispatch_stream("c", text="hi", channel_id="a-channel-of-24-characters") as stream:
+        assert_type(stream, ResumableStream[CompleteEvent, CompleteResult])
+        for event in stream:
+            assert_type(event, CompleteEvent)
+    assert_type(stream.seq, int | None)
+    assert_type(
+        client.dispatch_stream(None, messages=[]), ResumableStream[StatelessCompleteEvent, StatelessCompleteResult]
+    )
+    assert_type(client.complete("c", text="hi", resumable=True), CompleteResult)
+    assert_type(client.complete_stream("c", resumable=True), Stream[CompleteEvent, CompleteResult])
+    assert_type(client.turn("c"), Turn)
+    assert_type(client.cancel("c"), TurnId)
+    assert_type(client.cancel(None, channel_id="x"), TurnId)
+
+
+def channels(client: ChannelClient) -> None:
+    assert_type(client.publish("x", message={"data": 1}), ChannelPublishResult)
+    assert_type(client.subscribe("x", history_length=3, after=1), Stream[ChannelEvent, None])
+    for event in client.subscribe("x"):
+        if isinstance(event, ChannelMessageEvent):
+            assert_type(event.data, object)
+
+
 def by_hand(client: ConversationClient) -> None:
     assert_type(client.client_fetch("/x", query={"a": 1}), object)
     assert_type(client.client_fetch("/x", record={}, result=Conversation), Conversation | RawResponse)
@@ -107,6 +167,7 @@ def clients() -> None:
     with Turnwise(secret="s", timeout=3) as client:
         assert_type(client, Turnwise)
         assert_type(client.conversation, ConversationClient)
+        assert_type(client.channel, ChannelClient)
         assert_type(client.with_options(retries=0), Turnwise)
         assert_type(client.conversation.extend(timezone="UTC"), ConversationClient)
 
@@ -125,5 +186,11 @@ def refused(client: ConversationClient) -> None:
     client.message.create("c", type="usr", text="hi")  # type: ignore[call-overload]
     client.complete_stream("c", txt="hi")  # type: ignore[call-overload]
     client.client_fetch("/x", qeury={})  # type: ignore[call-overload]
+    client.run("c", text="hi")  # type: ignore[call-overload]
+    client.run("c", text="hi", tools=[3])  # type: ignore[list-item]
+    client.dispatch_stream("c", resumable=True)  # type: ignore[call-overload]
+    client.cancel("c", channel_id="x")  # type: ignore[call-overload]
+    client.cancel(None)  # type: ignore[call-overload]
+    add("one")  # type: ignore[arg-type]
     Turnwise(secrt="s")  # type: ignore[call-arg]
     Model("m", temprature=0)  # type: ignore[call-arg]
