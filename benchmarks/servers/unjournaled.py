@@ -8,12 +8,16 @@ ever; but there is no row of the turn, no lease, and nothing is flushed while it
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from unittest.mock import patch
 
 from turnwise._entry import main
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.server.storage.jobs.conversations import fetch_conversation
+from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
+from turnwise.server.storage.jobs.messages import append, newest
 from turnwise.server.storage.journal import Journal, NewTurn, Place, Publication, TurnRow, TurnState
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.message import Message
@@ -46,8 +50,9 @@ class Unjournaled(SqliteStorage):
         self, turn: NewTurn, message: Message | None, *, recent: int, once: Once | None = None
     ) -> TurnStart:
         assert turn.conversation_id is not None
-        self._places[turn.id] = turn.account_id, turn.conversation_id
-        return await self.begin_turn(turn.account_id, turn.conversation_id, message, recent=recent, once=once)
+        self._places[turn.id] = place = turn.account_id, turn.conversation_id
+        now = self._clock()
+        return await self._write(lambda db: _begin(db, place, message, recent=recent, once=once, now=now))
 
     async def settle_turn(
         self,
@@ -61,8 +66,25 @@ class Unjournaled(SqliteStorage):
         published: Publication | None = None,  # noqa: ARG002
         once: Once | None = None,
     ) -> None:
-        account_id, conversation_id = self._places.pop(place.turn_id)
-        await self.end_turn(account_id, conversation_id, exchange, once=once)
+        owner, clock = self._places.pop(place.turn_id), self._clock()
+        await self._write(lambda db: _end(db, owner, exchange, once=once, now=clock))
+
+
+def _begin(
+    db: sqlite3.Connection, place: tuple[str, str], message: Message | None, *, recent: int, once: Once | None, now: int
+) -> TurnStart:
+    if once is not None:
+        remember_once(db, place[0], once, None if message is None else message.id)
+    if message is not None:
+        append(db, *place, [message], used=(), now=now)
+    key, conversation = fetch_conversation(db, *place, now)
+    return TurnStart(conversation=conversation, history=newest(db, key, recent))
+
+
+def _end(db: sqlite3.Connection, place: tuple[str, str], exchange: Exchange, *, once: Once | None, now: int) -> None:
+    if once is not None:
+        answer_once(db, place[0], once)
+    append(db, *place, exchange.messages, used=exchange.used, now=now)
 
 
 def _idle_flusher(journal: Journal) -> Flusher:

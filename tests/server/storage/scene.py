@@ -25,6 +25,7 @@ __all__ = [
     "StillClock",
     "conversation",
     "message",
+    "new_id",
     "new_turn",
     "once",
     "published",

@@ -5,24 +5,39 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.server.storage.scene import START, Scene, message, once
+from tests.server.storage.scene import HOUR, START, Scene, message, new_id, new_turn, once
 
 from turnwise.server.errors import BadRequest, Forbidden, NotFound
 from turnwise.server.storage.base import (
     ConversationQuery,
-    Exchange,
     Filter,
     MessageQuery,
     Once,
-    Storage,
     UsedTokens,
     Vote,
 )
+from turnwise.server.storage.journal import JournaledStorage
+from turnwise.types.message import Message
 
 VOTE = Vote(value=100, reason=None, at=START, window=1000)
 USED = UsedTokens(model="m", input_tokens=1, output_tokens=2, at=START)
 
-Call = Callable[[Storage, str, str, str, Once | None], Awaitable[object]]
+Call = Callable[[JournaledStorage, str, str, str, Once | None], Awaitable[object]]
+
+
+async def start(
+    storage: JournaledStorage, account: str, conversation_id: str, said: Message | None, key: Once | None
+) -> None:
+    await storage.register_process("p", lease_ms=HOUR)
+    turn = new_turn(account_id=account, conversation_id=conversation_id)
+    await storage.start_turn(turn, said, recent=10, once=key)
+
+
+async def queue(storage: JournaledStorage, account: str, conversation_id: str, key: Once | None) -> None:
+    await storage.register_process("p", lease_ms=HOUR)
+    turn = new_turn(account_id=account, conversation_id=conversation_id, channel_id=new_id(), kind="dispatch")
+    await storage.queue_turn(turn, once=key)
+
 
 READS: dict[str, Call] = {
     "fetch_conversation": lambda s, a, c, m, o: s.fetch_conversation(a, c),
@@ -40,9 +55,9 @@ WRITES: dict[str, Call] = {
     "update_message": lambda s, a, c, m, o: s.update_message(a, c, m, {"text": "x"}, now=START, once=o),
     "delete_message": lambda s, a, c, m, o: s.delete_message(a, c, m, once=o),
     "vote_message": lambda s, a, c, m, o: s.vote_message(a, c, m, VOTE, once=o),
-    "begin_turn": lambda s, a, c, m, o: s.begin_turn(a, c, message(), recent=10, once=o),
-    "begin_turn_silently": lambda s, a, c, m, o: s.begin_turn(a, c, None, recent=10, once=o),
-    "end_turn": lambda s, a, c, m, o: s.end_turn(a, c, Exchange(messages=[message()], used=[USED]), once=o),
+    "start_turn": lambda s, a, c, m, o: start(s, a, c, message(), o),
+    "start_turn_silently": lambda s, a, c, m, o: start(s, a, c, None, o),
+    "queue_turn": lambda s, a, c, m, o: queue(s, a, c, o),
 }
 
 CALLS = READS | WRITES
@@ -56,6 +71,7 @@ TABLES = (
     "idempotency",
     "removed_conversations",
     "removed_messages",
+    "turns",
 )
 
 

@@ -81,11 +81,22 @@ async def test_turn_is_stored_with_the_users_message_and_reads_the_history(scene
     )
 
 
+async def test_turn_moves_its_conversation_and_needs_no_history(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation("one", backstory="story", meta={"m": 1})
+    start = await scene.storage.start_turn(new_turn(conversation_id=id_), message(at=START + 3), recent=0)
+    assert list(start.history) == []
+    assert start.conversation == await scene.storage.fetch_conversation(scene.me, id_)
+    assert (start.conversation.backstory, start.conversation.updated_at) == ("story", START + 3)
+
+
 async def test_turn_without_a_message_goes_on_from_what_is_stored(scene: Scene) -> None:
     await scene.process()
     id_ = await scene.conversation("one")
     start = await scene.storage.start_turn(new_turn(conversation_id=id_), None, recent=10)
     assert [item.text for item in start.history] == ["one"]
+    assert start.conversation.updated_at == START
+    assert await scene.texts(id_) == ["one"]
     assert (await found(scene, id_)).message_id is None
 
 
@@ -234,10 +245,13 @@ async def test_key_is_remembered_with_the_message_and_later_with_the_answer(scen
     with pytest.raises(AlreadyDone) as running:
         await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=once())
     assert (running.value.message_id, running.value.answer) == (said.id, None)
+    known = await scene.storage.find_once(scene.me, "/path", "key")
+    assert known is not None
+    assert (known.body, known.answer, known.message_id) == (b"body", None, said.id)
     await settle(scene, Place(turn_id=turn.id, process_id="p", attempt=1), once=once(answer=b"answer"))
     with pytest.raises(AlreadyDone) as ended:
         await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=once())
-    assert ended.value.answer == b"answer"
+    assert (ended.value.message_id, ended.value.answer) == (said.id, b"answer")
     assert scene.adapter.rows("turns") == 1
     later = once(now=START + DAY)
     await scene.storage.start_turn(new_turn(conversation_id=id_), message(), recent=1, once=later)

@@ -1,4 +1,4 @@
-"""The contract of every adapter: messages, turns, votes and usage."""
+"""The contract of every adapter: messages, votes and usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from tests.server.storage.scene import DAY, START, Scene, message
 
 from turnwise.server.errors import BadRequest, Conflict
-from turnwise.server.storage.base import Exchange, MessageQuery, UsedTokens, Vote
+from turnwise.server.storage.base import MessageQuery, UsedTokens, Vote
 from turnwise.types.conversation import Order
 
 
@@ -130,45 +130,6 @@ async def test_concurrent_messages_are_all_stored_in_the_order_of_each_sender(sc
         assert len(stored) == 100
         for sender in range(which, 20, 2):
             assert [text for text in stored if text.startswith(f"{sender} ")] == [f"{sender} {n}" for n in range(10)]
-
-
-# Turns
-
-
-async def test_turn_begins_with_the_conversation_and_the_newest_messages(scene: Scene) -> None:
-    conversation_id = await scene.conversation("a", "b", "c", backstory="story", meta={"m": 1})
-    given = message("question", at=START + 3)
-    start = await scene.storage.begin_turn(scene.me, conversation_id, given, recent=3)
-    assert [item.text for item in start.history] == ["b", "c", "question"]
-    assert start.history[-1] == given
-    assert start.conversation == await scene.storage.fetch_conversation(scene.me, conversation_id)
-    assert (start.conversation.backstory, start.conversation.updated_at) == ("story", START + 3)
-
-
-async def test_turn_without_a_message_reads_what_is_stored(scene: Scene) -> None:
-    conversation_id = await scene.conversation("a", "b")
-    start = await scene.storage.begin_turn(scene.me, conversation_id, None, recent=10)
-    assert [item.text for item in start.history] == ["a", "b"]
-    assert start.conversation.updated_at == START
-    assert await texts(scene, conversation_id) == ["a", "b"]
-
-
-async def test_turn_that_needs_no_history_reads_none(scene: Scene) -> None:
-    start = await scene.storage.begin_turn(scene.me, await scene.conversation("a"), message(), recent=0)
-    assert list(start.history) == []
-
-
-async def test_turn_leaves_its_messages_and_usage(scene: Scene) -> None:
-    conversation_id = await scene.conversation()
-    await scene.storage.begin_turn(scene.me, conversation_id, message("q"), recent=9)
-    exchange = Exchange(
-        messages=[message("thinking", type="reasoning"), message("answer", type="bot", at=START + 2)],
-        used=[UsedTokens(model="m", input_tokens=7, output_tokens=5, at=START + 2)],
-    )
-    await scene.storage.end_turn(scene.me, conversation_id, exchange)
-    assert await texts(scene, conversation_id) == ["q", "thinking", "answer"]
-    usage = await scene.storage.conversation_usage(scene.me, conversation_id, begin=START, end=START + 3)
-    assert (usage.tokens, usage.messages) == (12, 3)
 
 
 # Usage

@@ -10,7 +10,7 @@ from tests.server.storage.scene import DAY, START, Scene, conversation, message,
 from tests.server.storage.test_contract_access import WRITES, stored
 
 from turnwise.server.errors import Conflict, NotFound, Unavailable
-from turnwise.server.storage.base import Account, AlreadyDone, Exchange, MessageQuery, SecretInfo, UsedTokens, Vote
+from turnwise.server.storage.base import Account, AlreadyDone, MessageQuery, SecretInfo, UsedTokens, Vote
 
 # Accounts
 
@@ -108,33 +108,6 @@ async def test_repeat_of_a_delete_is_known_though_the_conversation_is_gone(scene
     with pytest.raises(AlreadyDone) as caught:
         await scene.storage.delete_conversation(scene.me, conversation_id, once=once(answer=b"gone"))
     assert caught.value.answer == b"gone"
-
-
-async def test_turns_key_has_its_message_and_then_its_answer(scene: Scene) -> None:
-    conversation_id = await scene.conversation()
-    given = message("q")
-    await scene.storage.begin_turn(scene.me, conversation_id, given, recent=1, once=once())
-    found = await scene.storage.find_once(scene.me, "/path", "key")
-    assert found is not None
-    assert (found.body, found.answer, found.message_id) == (b"body", None, given.id)
-    exchange = Exchange(messages=[message("a")])
-    await scene.storage.end_turn(scene.me, conversation_id, exchange, once=once(answer=b"done"))
-    found = await scene.storage.find_once(scene.me, "/path", "key")
-    assert found is not None
-    assert (found.body, found.answer, found.message_id) == (b"body", b"done", given.id)
-
-
-async def test_turn_that_was_answered_meanwhile_stores_nothing(scene: Scene) -> None:
-    conversation_id = await scene.conversation()
-    await scene.storage.begin_turn(scene.me, conversation_id, message("q"), recent=1, once=once())
-    await scene.storage.end_turn(scene.me, conversation_id, Exchange(messages=[message("a")]), once=once(answer=b"1"))
-    with pytest.raises(AlreadyDone) as caught:
-        await scene.storage.end_turn(
-            scene.me, conversation_id, Exchange(messages=[message("b")]), once=once(answer=b"2")
-        )
-    assert caught.value.answer == b"1"
-    page = await scene.storage.list_messages(scene.me, conversation_id, MessageQuery())
-    assert [item.text for item in page] == ["q", "a"]
 
 
 async def test_remembered_answer_fills_an_unanswered_request_and_never_replaces_one(scene: Scene) -> None:

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from msgspec.structs import replace
-from tests.server.storage.scene import DAY, START, StillClock, conversation, message
+from tests.server.storage.scene import DAY, HOUR, START, StillClock, conversation, message, new_turn
 
 from turnwise.server.errors import Forbidden, NotFound
 from turnwise.server.storage.base import AlreadyDone, ConversationQuery, Exchange, Filter, MessageQuery, Once
+from turnwise.server.storage.journal import Busy, Place
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.conversation import Conversation, Order
 from turnwise.types.message import Message
@@ -38,6 +39,8 @@ class Kept:
     account: str
     conversation: Conversation
     messages: list[Message] = field(default_factory=list[Message])
+    turn: Place | None = None
+    """The turn that runs."""
 
 
 def leaves(path: str, value: Any) -> list[tuple[str, object]]:
@@ -72,7 +75,8 @@ class Storing(RuleBasedStateMachine):
         self.storage = SqliteStorage(self.folder / "t.db", clock=self.clock)
         self.runner.run(self.storage.open())
         self.kept: dict[str, Kept] = {}
-        self.once: dict[tuple[str, str], tuple[bytes, bytes | None, int]] = {}
+        self.once: dict[tuple[str, str], tuple[bytes | None, int]] = {}
+        self.runner.run(self.storage.register_process("p", lease_ms=HOUR))
 
     def teardown(self) -> None:
         self.runner.run(self.storage.close())
@@ -89,7 +93,7 @@ class Storing(RuleBasedStateMachine):
         """Return what storage answered; check that it refused what the model refuses."""
         try:
             answer = self.runner.run(doing)
-        except (NotFound, Forbidden, AlreadyDone) as error:
+        except (NotFound, Forbidden, AlreadyDone, Busy) as error:
             assert type(error) is expected  # noqa: PT017 - which refusal, or none, is the question
             return None
         assert not isinstance(expected, type)
@@ -127,32 +131,68 @@ class Storing(RuleBasedStateMachine):
                 merged = {key: value for key, value in {**(old.meta or {}), **meta}.items() if value is not None}
             expected.conversation = replace(old, name=name, meta=merged, bot_id=bot, updated_at=self.clock.now)
 
-    @rule(id_=conversations, account=ACCOUNTS, texts=st.lists(TEXTS, min_size=1, max_size=3), turn=st.booleans())
-    def add(self, id_: str, account: str, texts: list[str], turn: bool) -> None:
+    @rule(id_=conversations, account=ACCOUNTS, texts=st.lists(TEXTS, min_size=1, max_size=3))
+    def add(self, id_: str, account: str, texts: list[str]) -> None:
         expected = self.found(account, id_)
         given = [message(text, at=self.clock.now) for text in texts]
-        if turn:
-            doing = self.storage.end_turn(account, id_, Exchange(messages=given))
-        else:
-            doing = self.storage.add_messages(account, id_, given)
-        self.do(doing, expected)
+        self.do(self.storage.add_messages(account, id_, given), expected)
         if isinstance(expected, Kept):
             expected.messages += given
             expected.conversation = replace(expected.conversation, updated_at=self.clock.now)
 
-    @rule(id_=conversations, account=ACCOUNTS, text=TEXTS, key=KEYS, recent=st.integers(min_value=0, max_value=4))
-    def begin_turn_once(self, id_: str, account: str, text: str, key: str, recent: int) -> None:
-        known = self.once.get((account, key))
-        expected = AlreadyDone if known is not None else self.found(account, id_)
-        once = Once(path="/p", key=key, body=b"b", now=self.clock.now)
-        given = message(text, at=self.clock.now)
-        start = self.do(self.storage.begin_turn(account, id_, given, recent=recent, once=once), expected)
+    @rule(
+        id_=conversations,
+        account=ACCOUNTS,
+        text=st.none() | TEXTS,
+        key=st.none() | KEYS,
+        recent=st.integers(min_value=0, max_value=4),
+    )
+    def start_turn(self, id_: str, account: str, text: str | None, key: str | None, recent: int) -> None:
+        expected = self.found(account, id_)
+        if key is not None and (account, key) in self.once:
+            expected = AlreadyDone
+        elif isinstance(expected, Kept) and expected.turn is not None:
+            expected = Busy
+        turn = new_turn(account_id=account, conversation_id=id_, now=self.clock.now)
+        given = None if text is None else message(text, at=self.clock.now)
+        start = self.do(self.storage.start_turn(turn, given, recent=recent, once=self.request(key)), expected)
         if isinstance(expected, Kept):
-            self.once[account, key] = (b"b", None, self.clock.now)
-            expected.messages.append(given)
-            expected.conversation = replace(expected.conversation, updated_at=self.clock.now)
+            expected.turn = Place(turn_id=turn.id, process_id="p", attempt=1)
+            if key is not None:
+                self.once[account, key] = (None, self.clock.now)
+            if given is not None:
+                expected.messages.append(given)
+                expected.conversation = replace(expected.conversation, updated_at=self.clock.now)
             assert start.conversation == expected.conversation
             assert list(start.history) == expected.messages[max(0, len(expected.messages) - recent) :]
+
+    @rule(id_=conversations, texts=st.lists(TEXTS, max_size=3), key=st.none() | KEYS)
+    def settle_turn(self, id_: str, texts: list[str], key: str | None) -> None:
+        kept = self.kept.get(id_)
+        if kept is None or kept.turn is None:
+            return
+        answered = key is not None and self.once.get((kept.account, key), (None, 0))[0] is not None
+        given = [message(text, at=self.clock.now, type="bot") for text in texts]
+        settling = self.storage.settle_turn(
+            kept.turn,
+            Exchange(messages=given),
+            state="done",
+            reason="stop",
+            now=self.clock.now,
+            once=self.request(key, b"answer"),
+        )
+        self.do(settling, AlreadyDone if answered else kept)
+        if answered:
+            return
+        kept.turn = None
+        kept.messages += given
+        if given:
+            kept.conversation = replace(kept.conversation, updated_at=self.clock.now)
+        if key is not None:
+            self.once[kept.account, key] = (b"answer", self.once.get((kept.account, key), (None, self.clock.now))[1])
+
+    def request(self, key: str | None, answer: bytes | None = None) -> Once | None:
+        return None if key is None else Once(path="/p", key=key, body=b"b", now=self.clock.now, answer=answer)
 
     @rule(id_=conversations, which=st.integers(min_value=0, max_value=5), text=TEXTS)
     def update_message(self, id_: str, which: int, text: str) -> None:
@@ -185,7 +225,7 @@ class Storing(RuleBasedStateMachine):
             expires_at = kept.conversation.expires_at
             if expires_at is not None and expires_at <= now:
                 del self.kept[id_]
-        self.once = {key: value for key, value in self.once.items() if value[2] + DAY > now}
+        self.once = {key: value for key, value in self.once.items() if value[1] + DAY > now}
 
     @rule(limit=st.integers(min_value=1, max_value=4))
     def purge(self, limit: int) -> None:
@@ -240,6 +280,7 @@ class Storing(RuleBasedStateMachine):
         for account, key in (("me", "plan"), ("other", "n")):
             known = self.runner.run(self.storage.find_once(account, "/p", key))
             assert (known is None) == ((account, key) not in self.once)
+            assert known is None or known.answer == self.once[account, key][0]
 
     @invariant()
     def usage_counts_what_is_stored(self) -> None:

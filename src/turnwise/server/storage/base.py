@@ -293,34 +293,6 @@ class Storage(Protocol):
         """Record a vote, unless one was counted within its window."""
         ...
 
-    # Turns
-
-    async def begin_turn(
-        self,
-        account_id: str,
-        conversation_id: str,
-        message: Message | None,
-        *,
-        recent: int,
-        once: Once | None = None,
-    ) -> TurnStart:
-        """Store the user's message, if there is one, and read what the model is to see, in one commit.
-
-        `recent` bounds the history. With `once`, its key is remembered with `message.id` and no answer.
-        """
-        ...
-
-    async def end_turn(
-        self, account_id: str, conversation_id: str, exchange: Exchange, *, once: Once | None = None
-    ) -> None:
-        """Store what the turn made.
-
-        With `once`, its key is remembered with its `answer` (it was begun with `begin_turn`); where it has an answer
-        already, `AlreadyDone` is raised and nothing stored.
-        A conversation that was deleted meanwhile is `NotFound`.
-        """
-        ...
-
     # Idempotency keys
 
     async def find_once(self, account_id: str, path: str, key: str) -> AlreadyDone | None:

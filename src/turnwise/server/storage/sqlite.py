@@ -13,11 +13,9 @@ from turnwise.server.storage.base import (
     AlreadyDone,
     Changes,
     ConversationQuery,
-    Exchange,
     MessageQuery,
     Once,
     SecretInfo,
-    TurnStart,
     UsedTokens,
     Vote,
 )
@@ -171,32 +169,6 @@ class SqliteStorage(SqliteJournal):
         now = self._clock()
         await self._write(
             lambda db: stored.vote_message(db, account_id, conversation_id, message_id, vote, once=once, now=now)
-        )
-
-    # Turns
-
-    async def begin_turn(
-        self,
-        account_id: str,
-        conversation_id: str,
-        message: Message | None,
-        *,
-        recent: int,
-        once: Once | None = None,
-    ) -> TurnStart:
-        now = self._clock()
-        return await self._write(
-            lambda db: stored.begin_turn(db, account_id, conversation_id, message, recent=recent, once=once, now=now)
-        )
-
-    async def end_turn(
-        self, account_id: str, conversation_id: str, exchange: Exchange, *, once: Once | None = None
-    ) -> None:
-        now = self._clock()
-        await self._write(
-            lambda db: stored.end_turn(
-                db, account_id, conversation_id, exchange.messages, used=exchange.used, once=once, now=now
-            )
         )
 
     # Idempotency keys

@@ -1,5 +1,5 @@
 # ruff: noqa: D103 - the port, base.py, says what the methods promise that these carry out
-"""Messages, turns, votes and usage."""
+"""Messages, votes and usage."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from turnwise.server.errors import BadRequest
-from turnwise.server.storage.base import Changes, MessageQuery, Once, TurnStart, UsedTokens, Vote
-from turnwise.server.storage.jobs.conversations import add_conversation, extend_conversation, fetch_conversation, owned
-from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
+from turnwise.server.storage.base import Changes, MessageQuery, Once, UsedTokens, Vote
+from turnwise.server.storage.jobs.conversations import add_conversation, extend_conversation, owned
+from turnwise.server.storage.jobs.idempotency import remember_once
 from turnwise.server.storage.jobs.rows import Row, merged_meta, missing, packed_meta, run, to_message, whole
 from turnwise.server.storage.jobs.statements import load
 from turnwise.types.conversation import Conversation
@@ -22,11 +22,9 @@ from turnwise.types.usage import ConversationUsage
 __all__ = [
     "add_messages",
     "append",
-    "begin_turn",
     "conversation_usage",
     "create_conversation",
     "delete_message",
-    "end_turn",
     "fetch_message",
     "list_messages",
     "newest",
@@ -95,39 +93,6 @@ def newest(db: sqlite3.Connection, key: int, count: int) -> list[Message]:
     """Return the last `count` messages of a conversation, oldest first."""
     rows = run(db, SQL["list_desc"], key, _FIRST["desc"], count).fetchall()
     return [to_message(row) for row in reversed(rows)]
-
-
-def begin_turn(
-    db: sqlite3.Connection,
-    account_id: str,
-    conversation_id: str,
-    message: Message | None,
-    *,
-    recent: int,
-    once: Once | None,
-    now: int,
-) -> TurnStart:
-    if once is not None:
-        remember_once(db, account_id, once, None if message is None else message.id)
-    if message is not None:
-        append(db, account_id, conversation_id, [message], used=(), now=now)
-    key, conversation = fetch_conversation(db, account_id, conversation_id, now)
-    return TurnStart(conversation=conversation, history=newest(db, key, recent))
-
-
-def end_turn(
-    db: sqlite3.Connection,
-    account_id: str,
-    conversation_id: str,
-    messages: Sequence[Message],
-    *,
-    used: Sequence[UsedTokens],
-    once: Once | None,
-    now: int,
-) -> None:
-    if once is not None:
-        answer_once(db, account_id, once)
-    append(db, account_id, conversation_id, messages, used=used, now=now)
 
 
 def fetch_message(db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
