@@ -139,10 +139,12 @@ class Thread:
         self.outcome: Future[Outcome] = Future()
         self._pending = pending
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[object]] | None = None
+        self._cancelled = False
         _start(self._work, f"tool {pending.tool.name}")
 
     def cancel(self) -> None:
-        """Stop a call that awaits something."""
+        """Stop a call that awaits something, or will."""
+        self._cancelled = True
         if self._task is not None:
             loop, task = self._task
             with suppress(RuntimeError):  # the loop is closed: the call has just ended
@@ -158,7 +160,10 @@ class Thread:
             self.outcome.set_result(error)
 
     async def _await(self, value: Awaitable[object]) -> object:
-        self._task = (asyncio.get_running_loop(), cast("asyncio.Task[object]", asyncio.current_task()))
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._task = (asyncio.get_running_loop(), task)
+        if self._cancelled:  # looked at last, and set first by cancel(): one of the two sees the other
+            task.cancel()
         return await value
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.client.drivers import Awaiting, Blocking, Driver
 
 from turnwise import AsyncTurnwise, ConnectError, Turnwise
+from turnwise._run import Pending, Thread
 from turnwise.server.embed import EmbeddedServer, embedded
 from turnwise.server.models.base import (
     Delta,
@@ -456,6 +457,20 @@ def test_leaving_early_cancels_what_awaits(scripted: Driver, scene: Scene) -> No
     assert time.monotonic() - start < 5
     assert ended == ["ended"]
     assert scene.published == []
+
+
+def test_a_call_that_is_cancelled_before_it_awaits_ends_all_the_same() -> None:
+    gate = threading.Event()
+
+    def late() -> object:
+        """Await something, later."""
+        gate.wait(5)
+        return asyncio.sleep(30)
+
+    thread = Thread(Pending(tool(late), channel(), {}, None, None))
+    thread.cancel()
+    gate.set()
+    assert isinstance(thread.outcome.result(5), asyncio.CancelledError)
 
 
 def test_a_hanging_function_holds_up_nobody_longer_than_its_time(scripted: Driver, scene: Scene) -> None:
