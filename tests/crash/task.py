@@ -13,7 +13,13 @@ from typing import cast
 from tests.crash.worker import Pace, answer_of, preface_of
 
 from turnwise import AsyncTurnwise, AttemptEvent, TokenEvent, TurnwiseError
-from turnwise.types.event import CompleteEvent, MessageEvent, SendResultEvent, WaitForChannelMessageBeginEvent
+from turnwise.types.event import (
+    CompleteEvent,
+    MessageEvent,
+    SendResultEvent,
+    StatelessCompleteEvent,
+    WaitForChannelMessageBeginEvent,
+)
 from turnwise.types.message import Message, TextMessage
 
 Line = tuple[str, str]
@@ -47,6 +53,7 @@ class Task:
 
     number: int
     conversation_id: str
+    """Empty where nothing is stored."""
     pace: Pace
     channel: str = field(default_factory=lambda: os.urandom(16).hex())
     told: list[Line] = field(default_factory=list[Line])
@@ -103,6 +110,13 @@ class Task:
             await self._listen(client, events)
             self.text = events.text
 
+    async def dispatch_stateless(self, client: AsyncTurnwise) -> None:
+        """Have it done in the background, with nothing stored but how far it came."""
+        messages = [{"type": "user", "text": self.said}]
+        async with client.conversation.dispatch_stream(None, messages=messages, functions=self.functions) as events:
+            await self._listen(client, events)
+            self.text = events.text
+
     async def complete(self, client: AsyncTurnwise) -> None:
         """Have it done while somebody listens, in one try."""
         try:
@@ -118,7 +132,9 @@ class Task:
         except TurnwiseError as error:
             self.failure = error
 
-    async def _listen(self, client: AsyncTurnwise, events: AsyncIterator[CompleteEvent]) -> None:
+    async def _listen(
+        self, client: AsyncTurnwise, events: AsyncIterator[CompleteEvent | StatelessCompleteEvent]
+    ) -> None:
         try:
             async for event in events:
                 match event:

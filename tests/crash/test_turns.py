@@ -37,8 +37,14 @@ async def later(seconds: float, work: Task, client: AsyncTurnwise, *, dispatched
 
 async def check_dispatched(scene: Scene, tasks: Sequence[Task]) -> None:
     """Assert that everything was said, done, told and stored once."""
+    check_told(tasks)
     for task, stored in zip(tasks, await scene.stored(tasks), strict=True):
         assert stored == [("user", task.said), *task.reply]
+
+
+def check_told(tasks: Sequence[Task]) -> None:
+    """Assert that whoever followed a dispatch was told everything once."""
+    for task in tasks:
         assert task.told == task.reply
         assert task.text == task.answer
         assert len(task.calls) == 1, f"a repeated call has the id of the first: {task.calls}"
@@ -107,6 +113,8 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
         stage.start(
             *(later(dice.uniform(0, spread), task, stage.client, dispatched=task.number < EACH) for task in tasks)
         )
+        stateless = [Task(2 * EACH + number, "", stage.worker.pace) for number in range(EACH // 4)]
+        stage.start(*(task.dispatch_stateless(stage.client) for task in stateless))
         moment = dice.uniform(0.5, 1.5) * spread
         await asyncio.sleep(moment)
         first.kill()
@@ -115,6 +123,7 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
         took = await stage.settled(begun)
         await stage.done()
         await check_dispatched(stage, dispatched)
+        check_told(stateless)
         interrupted = await check_completed(stage, completed)
         resumed = sum(bool(task.attempts) for task in dispatched)
         repeated = sum(sum(task.calls.values()) > len(task.calls) for task in dispatched)
@@ -128,6 +137,29 @@ async def test_a_killed_server_goes_on_with_what_was_dispatched_and_keeps_what_w
         )
         assert resumed
         assert interrupted
+
+
+async def test_a_server_that_is_killed_again_while_it_recovers_loses_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path, Pace(delay=0.06)) as stage:
+        server = await stage.serve()
+        stage.lead_to(server)
+        tasks = await stage.tasks(20)
+        stage.start(*(task.dispatch(stage.client) for task in tasks))
+        await asyncio.sleep(stage.worker.pace.seconds / 4)
+        server.kill()
+        stage.lead_to(before_it_recovers := await stage.serve())
+        await asyncio.sleep(0.2)
+        before_it_recovers.kill()
+        stage.lead_to(in_the_midst := await stage.serve())
+        await stage.settled(tasks)
+        await asyncio.sleep(stage.worker.pace.seconds / 4)
+        in_the_midst.kill()
+        stage.lead_to(await stage.serve())
+        await stage.done()
+        await check_dispatched(stage, tasks)
+        await check_unlocked(stage, tasks)
+        logger.info("attempts: %s", sorted({max(task.attempts, default=1) for task in tasks}))
+        assert max(max(task.attempts, default=1) for task in tasks) > 2
 
 
 async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
