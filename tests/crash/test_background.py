@@ -161,3 +161,23 @@ async def test_a_page_with_a_sessions_token_goes_on_where_it_was_reloaded(tmp_pa
                     await anext(events)
         stored = await stage.messages(task)
         assert seen == "".join(message.text for message in stored if message.type == "bot")
+
+
+async def test_dispatches_that_wait_in_one_conversation_take_no_room_from_others(tmp_path: Path) -> None:
+    async with scene(tmp_path, LONG) as stage:
+        stage.lead_to(await stage.serve(TURNWISE_MAX_ACCOUNT_DISPATCHES="2"))
+        busy, free = await stage.tasks(2)
+        stage.start(busy.dispatch(stage.client))
+        await spoken(stage, busy)
+        for _ in range(3):
+            await stage.client.conversation.dispatch(busy.conversation_id, text="ping")
+        async with (
+            asyncio.timeout(5),
+            stage.client.conversation.dispatch_stream(free.conversation_id, text="ping") as stream,
+        ):
+            assert (await stream.until_done()).text == "pong"
+        assert not any(one.done() for one in stage.working)
+        await stage.client.conversation.cancel(busy.conversation_id)
+        await stage.done(5)
+        await stage.ended([busy], 5)
+        assert [line for line in (await stage.stored([busy]))[0] if line[1] == "pong"] == [("bot", "pong")] * 3

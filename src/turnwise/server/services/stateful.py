@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -105,9 +104,10 @@ class StatefulExchange:
                 return Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
 
     def turn_in(self) -> AbstractAsyncContextManager[None]:
-        """Wait for the turns of this conversation that came before: a dispatch as long as it takes."""
-        wait = self._mode.wait if isinstance(self._mode, Foreground) else None
-        return self._ground.order.turn_in(self.asked.account_id, self._conversation_id, wait=wait)
+        """Wait for the turns of this conversation that came before; a dispatched one has waited already."""
+        if isinstance(self._mode, Resumed):
+            return nullcontext()
+        return self._ground.order.turn_in(self.asked.account_id, self._conversation_id, wait=self._mode.wait)
 
     async def begin(self) -> Begun | Replayed:
         """Commit the user's message and the turn, or find them stored by an earlier try."""
@@ -304,9 +304,9 @@ async def withdraw(ground: Ground, place: Place, turn: Turn, failure: DomainErro
 
 async def _settle(ground: Ground, place: Place, turn: Turn, failure: DomainError | None) -> None:
     moment = ground.clock()
-    with contextlib.suppress(TurnLost):
+    with suppress(TurnLost):
         # Of a conversation that was deleted the turn ends all the same.
-        with contextlib.suppress(NotFound):
+        with suppress(NotFound):
             await ground.journal.settle_turn(
                 place,
                 Exchange(messages=()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -229,7 +230,7 @@ class TurnService:
         place = Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
         try:
             with self._flusher.watching(turn, place, _nothing):  # it may be cancelled while it waits
-                async with self._slots.one_of(row.account_id):
+                async with self._before(row), self._slots.one_of(row.account_id):
                     await self._run_stored(turn, row)
         except TurnLost:
             turn.lost = True
@@ -242,6 +243,12 @@ class TurnService:
         except Exception:
             await self._withdraw(turn, row, place, DomainError(BROKEN))
             raise
+
+    def _before(self, row: TurnRow) -> AbstractAsyncContextManager[None]:
+        """Wait for the turns before it in its conversation, however long: meanwhile it takes no room from others."""
+        if row.conversation_id is None:
+            return nullcontext()
+        return self._ground.order.turn_in(row.account_id, row.conversation_id, wait=None)
 
     async def _run_stored(self, turn: Turn, row: TurnRow) -> None:
         exchange = exchange_of(row, self._ground, self._asked)
