@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from turnwise.server.errors import Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.storage.journal import Journal, TurnRow
 
@@ -52,7 +53,10 @@ class Lease:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            await self._journal.leave_process(self.process_id)
+            try:
+                await self._journal.leave_process(self.process_id)
+            except Unavailable:
+                logger.warning("the lease could not be ended; it is left to lapse", exc_info=True)
 
     async def _hold(self) -> None:
         while True:

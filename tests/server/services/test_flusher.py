@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import pytest
+from tests.server.services.stage import until
+
+from turnwise.server.channels.base import Feed
+from turnwise.server.errors import Conflict, Unavailable
+from turnwise.server.services.flusher import Flusher
+from turnwise.server.services.turn import Turn
+from turnwise.server.storage.journal import Flush, Journal, Place, Publication
+
+
+class Paper:
+    """A journal that keeps what it is given, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[Flush]] = []
+        self.failures: list[Exception] = []
+        self.lost: set[str] = set()
+        self.cancelled: set[str] = set()
+        self.looks = 0
+
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.commits.append(list(flushes))
+        return [flush.place.turn_id for flush in flushes if flush.place.turn_id in self.lost], []
+
+    async def cancelled_turns(self, process_id: str) -> Sequence[str]:
+        assert process_id == "p"
+        self.looks += 1
+        return list(self.cancelled)
+
+    def text(self, turn_id: str) -> str:
+        return "".join(flush.text for commit in self.commits for flush in commit if flush.place.turn_id == turn_id)
+
+
+class Script:
+    """What a turn says between two flushes."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+        self.tokens = 0
+
+    def __call__(self) -> tuple[str, int]:
+        text = self.parts.pop(0) if self.parts else ""
+        self.tokens += len(text)
+        return text, self.tokens
+
+
+class Said:
+    """A feed that has something to publish each time."""
+
+    def take(self) -> Publication | None:
+        return Publication(account_id="a", channel_id="c", data=b"1", count=1, now=1)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def place(turn_id: str) -> Place:
+    return Place(turn_id=turn_id, process_id="p", attempt=1)
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+async def flusher(paper: Paper) -> AsyncGenerator[Flusher, None]:
+    flusher = Flusher(cast("Journal", paper), tick=0.01)
+    yield flusher
+    await flusher.close()
+
+
+@contextmanager
+def working(flusher: Flusher, turn_id: str, says: Callable[[], tuple[str, int]]) -> Generator[Turn]:
+    """A turn that works until the context ends."""
+    turn = Turn()
+    turn.start(_for_ever())
+    with flusher.watching(turn, place(turn_id), says):
+        yield turn
+    turn.abort("the test is over")
+
+
+async def _for_ever() -> None:
+    await asyncio.sleep(60)
+
+
+async def test_what_all_turns_made_since_the_last_tick_is_one_commit(flusher: Flusher, paper: Paper) -> None:
+    with working(flusher, "a", Script("One ", "", "two")), working(flusher, "b", Script("uno")):
+        await until(lambda: paper.text("a") == "One two")
+    assert [(flush.place.turn_id, flush.text, flush.tokens) for flush in paper.commits[0]] == [
+        ("a", "One ", 4),
+        ("b", "uno", 3),
+    ]
+    assert paper.commits[1][0].tokens == 7
+    assert len(paper.commits) == 2
+
+
+async def test_a_dispatched_turn_journals_its_events_and_not_its_text_as_well(flusher: Flusher, paper: Paper) -> None:
+    with working(flusher, "a", Script("One")) as turn:
+        turn.feed = cast("Feed", Said())
+        await until(lambda: paper.commits)
+    flush = paper.commits[0][0]
+    assert flush.published is not None
+    assert (flush.text, flush.tokens) == ("", 3)
+
+
+async def test_a_turn_without_a_place_is_not_journaled(flusher: Flusher, paper: Paper) -> None:
+    with flusher.watching(Turn(), None, Script("One")):
+        await asyncio.sleep(0.04)
+    assert paper.commits == []
+    assert paper.looks == 0
+
+
+async def test_a_flush_that_fails_is_tried_again_before_what_comes_after_it(flusher: Flusher, paper: Paper) -> None:
+    paper.failures = [Unavailable("The disk is full.")] * 2
+    with working(flusher, "a", Script("One ", "two ", "three")):
+        await until(lambda: paper.text("a") == "One two three")
+    assert [flush.text for flush in paper.commits[0]] == ["One ", "two ", "three"]
+
+
+async def test_a_flush_that_is_refused_is_dropped_and_the_next_ones_are_not(
+    flusher: Flusher, paper: Paper, caplog: pytest.LogCaptureFixture
+) -> None:
+    paper.failures = [Conflict("The number was given out.")]
+    with working(flusher, "a", Script("One ", "two")):
+        await until(lambda: paper.commits)
+    assert paper.text("a") == "two"
+    assert "journaling failed" in caplog.text
+
+
+async def test_a_turn_that_is_lost_ends_without_a_trace(flusher: Flusher, paper: Paper) -> None:
+    paper.lost = {"a"}
+    with working(flusher, "a", Script("One")) as lost, working(flusher, "b", Script("uno")) as other:
+        assert lost.task is not None
+        await asyncio.wait([lost.task], timeout=2)
+        assert lost.lost
+        assert lost.task.cancelled()
+        assert not other.lost
+
+
+async def test_a_turn_that_is_to_be_cancelled_hears_of_it_however_quiet_it_is(flusher: Flusher, paper: Paper) -> None:
+    paper.cancelled = {"a", "of another process"}
+    with working(flusher, "a", Script()) as turn:
+        assert turn.task is not None
+        await asyncio.wait([turn.task], timeout=2)
+        assert (turn.cancelled, turn.abort_reason) == (True, "cancelled")
+    assert paper.commits == []
+
+
+async def test_it_rests_while_no_turn_runs_and_begins_anew(flusher: Flusher, paper: Paper) -> None:
+    with working(flusher, "a", Script("One")):
+        await until(lambda: paper.commits)
+    await asyncio.sleep(0.03)
+    looks = paper.looks
+    await asyncio.sleep(0.05)
+    assert paper.looks == looks
+    with working(flusher, "b", Script("uno")):
+        await until(lambda: paper.text("b"))
+
+
+async def test_a_turn_that_was_adopted_again_is_watched_when_its_earlier_attempt_has_ended(
+    flusher: Flusher, paper: Paper
+) -> None:
+    earlier = working(flusher, "a", Script())
+    earlier.__enter__()
+    with working(flusher, "a", Script("", "", "", "again")):
+        earlier.__exit__(None, None, None)
+        await until(lambda: paper.text("a") == "again")
