@@ -14,6 +14,7 @@ from tests.crash.worker import Pace, answer_of, preface_of
 
 from turnwise import AsyncTurnwise, AttemptEvent, TokenEvent, TurnwiseError
 from turnwise.types.event import (
+    CompleteBeginEvent,
     CompleteEvent,
     MessageEvent,
     SendResultEvent,
@@ -60,6 +61,8 @@ class Task:
     """The finished messages that its stream told of."""
     calls: Counter[str] = field(default_factory=Counter[str])
     """How often each call was asked for, by its id."""
+    began: Counter[str] = field(default_factory=Counter[str])
+    """How often each of the events came that tell of the beginning."""
     attempts: list[int] = field(default_factory=list[int])
     acknowledged: bool = False
     tokens: int = 0
@@ -138,8 +141,9 @@ class Task:
         try:
             async for event in events:
                 match event:
-                    case SendResultEvent():
+                    case SendResultEvent() | CompleteBeginEvent():
                         self.acknowledged = True
+                        self.began[event.type] += 1
                     case MessageEvent(data=message):
                         self.told.append(line_of(message))
                     case TokenEvent():

@@ -45,6 +45,7 @@ async def check_dispatched(scene: Scene, tasks: Sequence[Task]) -> None:
 def check_told(tasks: Sequence[Task]) -> None:
     """Assert that whoever followed a dispatch was told everything once."""
     for task in tasks:
+        assert task.began == {"sendResult": 1, "completeBegin": 1}
         assert task.told == task.reply
         assert task.text == task.answer
         assert len(task.calls) == 1, f"a repeated call has the id of the first: {task.calls}"

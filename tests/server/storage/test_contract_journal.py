@@ -735,3 +735,23 @@ async def test_processes_that_died_leave_the_disk(scene: Scene) -> None:
     await scene.storage.purge(now=START)
     assert scene.adapter.rows("processes") == 2
     assert await scene.storage.renew_process("p0", lease_ms=HOUR)
+
+
+@pytest.mark.parametrize("stateful", [True, False])
+async def test_that_a_dispatch_runs_is_told_in_the_commit_that_lets_it_run(scene: Scene, stateful: bool) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    place = await scene.queue("channel", id_ if stateful else None)
+
+    async def run(place: Place) -> None:
+        if stateful:
+            await scene.storage.resume_turn(place, message("hi"), recent=1, now=START, published=published("begun"))
+        else:
+            await scene.storage.run_stateless(place, now=START, published=published("begun"))
+
+    with pytest.raises(TurnLost):
+        await run(Place(turn_id=place.turn_id, process_id=place.process_id, attempt=2))
+    assert await scene.storage.channel_rows(scene.me, "channel", after=0, limit=9, now=START) == []
+    await run(place)
+    (row,) = await scene.storage.channel_rows(scene.me, "channel", after=0, limit=9, now=START)
+    assert row.data == b"begun"

@@ -57,7 +57,7 @@ class Engine:
         """Run a turn to its end. What goes wrong before its first event is raised."""
         async with exchange.turn_in():
             try:
-                begun = await exchange.begin()
+                begun = await exchange.begin(turn)
             except asyncio.CancelledError:
                 if not turn.lost:
                     await exchange.withdraw(turn)

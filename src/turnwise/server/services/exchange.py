@@ -61,6 +61,7 @@ class Begun:
     backstory: str | None
     history: Sequence[Message | MessageInput | TextMessage]
     events: Sequence[Event]
+    """To be told before the model is asked; a dispatched turn has told them already."""
     progress: Progress
 
 
@@ -108,7 +109,7 @@ class TurnExchange(Protocol):
         """Wait until it is this exchange's turn."""
         ...
 
-    async def begin(self) -> Begun | Replayed:
+    async def begin(self, turn: Turn) -> Begun | Replayed:
         """Store what was said and read what the model is to see."""
         ...
 

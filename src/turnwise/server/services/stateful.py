@@ -28,7 +28,7 @@ from turnwise.server.services.progress import Progress
 from turnwise.server.services.reply import Interruption
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import AlreadyDone, Exchange, Once, TurnStart
-from turnwise.server.storage.journal import Busy, Journal, NewTurn, Place, TurnKind, TurnLost, TurnRow
+from turnwise.server.storage.journal import Busy, Journal, NewTurn, Place, Publication, TurnKind, TurnLost, TurnRow
 from turnwise.types.conversation import CompleteResult, ReceiveResult
 from turnwise.types.event import (
     Attempt,
@@ -109,10 +109,10 @@ class StatefulExchange:
             return nullcontext()
         return self._ground.order.turn_in(self.asked.account_id, self._conversation_id, wait=self._mode.wait)
 
-    async def begin(self) -> Begun | Replayed:
+    async def begin(self, turn: Turn) -> Begun | Replayed:
         """Commit the user's message and the turn, or find them stored by an earlier try."""
         if isinstance(self._mode, Resumed):
-            return await self._resume(self._mode.row)
+            return await self._resume(turn, self._mode.row)
         give_up = asyncio.get_running_loop().time() + self._mode.wait
         while True:
             try:
@@ -223,21 +223,22 @@ class StatefulExchange:
         )
         return await self._ground.journal.start_turn(new, message, recent=self._ground.recent, once=once)
 
-    async def _resume(self, row: TurnRow) -> Begun:
+    async def _resume(self, turn: Turn, row: TurnRow) -> Begun:
         message = self._message() if row.message_id is None else None
-        start = await self._when_free(message)
-        progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
         events = self._first_events(message.id if message is not None else None)
         if row.started_at is not None:
-            moment = self._ground.clock()
-            events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
-        return self._begun(start, start.history, events, progress)
+            events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=self._ground.clock())]
+        start = await self._when_free(message, turn.hold(events))
+        turn.tell()
+        progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
+        return self._begun(start, start.history, (), progress)
 
-    async def _when_free(self, message: Message | None) -> TurnStart:
+    async def _when_free(self, message: Message | None, published: Publication | None) -> TurnStart:
+        """Begin once the conversation is free, and tell of it in the same commit: it is told once, whoever dies."""
         while True:
             try:
                 return await self._ground.journal.resume_turn(
-                    self.place, message, recent=self._ground.recent, now=self._ground.clock()
+                    self.place, message, recent=self._ground.recent, now=self._ground.clock(), published=published
                 )
             except Busy:
                 await asyncio.sleep(LOOK_AGAIN)

@@ -58,7 +58,7 @@ class StatelessExchange:
         """Nothing to wait for."""
         return nullcontext()
 
-    async def begin(self) -> Begun | Replayed:
+    async def begin(self, turn: Turn) -> Begun | Replayed:  # noqa: ARG002 - the port's
         """Read the request, unless it was answered before."""
         if self._keyed is not None:
             done = await self._storage.find_once(self.asked.account_id, self._keyed.path, self._keyed.key)
@@ -119,16 +119,16 @@ class StatelessDispatch:
         """Nothing to wait for."""
         return nullcontext()
 
-    async def begin(self) -> Begun:
+    async def begin(self, turn: Turn) -> Begun:
         """Go on after the last stored step."""
-        moment = self._ground.clock()
-        await self._ground.journal.run_stateless(self.place, now=moment)
-        row = self._row
-        if row.started_at is None:
-            return _begun(self._request, _first_events(self._request, moment), Progress())
+        row, moment = self._row, self._ground.clock()
+        events = _first_events(self._request, moment)
+        if row.started_at is not None:
+            events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
+        await self._ground.journal.run_stateless(self.place, now=moment, published=turn.hold(events))
+        turn.tell()
         progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
-        events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=moment)]
-        return _begun(self._request, events, progress)
+        return _begun(self._request, (), progress)
 
     async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
         """Commit that the turn was broken off while it began, or what its failure was, if it has not ended yet."""

@@ -212,16 +212,26 @@ class Journal(ChannelStore, Protocol):
         """
         ...
 
-    async def resume_turn(self, place: Place, message: Message | None, *, recent: int, now: int) -> TurnStart:
+    async def resume_turn(
+        self,
+        place: Place,
+        message: Message | None,
+        *,
+        recent: int,
+        now: int,
+        published: Publication | None = None,
+    ) -> TurnStart:
         """Let a queued or adopted dispatch of a conversation run: store the user's message unless it is stored.
+
+        `published` tells that it runs, in the same commit.
 
         Raises `Busy` where another turn of the conversation runs (see `start_turn`), `TurnLost`, and `NotFound` where
         the conversation was deleted: then the turn is to be settled.
         """
         ...
 
-    async def run_stateless(self, place: Place, *, now: int) -> None:
-        """Let a queued or adopted dispatch without a conversation run. Raises `TurnLost`."""
+    async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:
+        """Let a queued or adopted dispatch without a conversation run, likewise. Raises `TurnLost`."""
         ...
 
     async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:

@@ -51,16 +51,24 @@ class SqliteJournal(SqliteFile):
             lambda db: journal.start_turn(db, turn, message, recent=recent, once=once, now=now, new_id=self._new_id)
         )
 
-    async def resume_turn(self, place: Place, message: Message | None, *, recent: int, now: int) -> TurnStart:
+    async def resume_turn(
+        self,
+        place: Place,
+        message: Message | None,
+        *,
+        recent: int,
+        now: int,
+        published: Publication | None = None,
+    ) -> TurnStart:
         clock = self._clock()
         return await self._write(
             lambda db: journal.resume_turn(
-                db, place, message, recent=recent, moment=now, now=clock, new_id=self._new_id
+                db, place, message, recent=recent, moment=now, published=published, now=clock, new_id=self._new_id
             )
         )
 
-    async def run_stateless(self, place: Place, *, now: int) -> None:
-        await self._write(lambda db: journal.run_stateless(db, place, moment=now))
+    async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:
+        await self._write(lambda db: journal.run_stateless(db, place, moment=now, published=published))
 
     async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
         return await self._write(lambda db: journal.flush(db, flushes))

@@ -63,6 +63,7 @@ def resume_turn(
     *,
     recent: int,
     moment: int,
+    published: Publication | None,
     now: int,
     new_id: NewId,
 ) -> TurnStart:
@@ -81,12 +82,16 @@ def resume_turn(
         run(db, SQL["resume"], *values)
     if message is not None:
         append(db, account_id, conversation_id, [message], used=(), now=now)
+    if published is not None:
+        publish(db, [published])
     return _start_with(db, account_id, conversation_id, recent, now)
 
 
-def run_stateless(db: sqlite3.Connection, place: Place, *, moment: int) -> None:
+def run_stateless(db: sqlite3.Connection, place: Place, *, moment: int, published: Publication | None) -> None:
     if run(db, SQL["run_stateless"], moment, place.turn_id, place.attempt, place.process_id).rowcount == 0:
         raise _lost(place)
+    if published is not None:
+        publish(db, [published])
 
 
 def queue_turn(db: sqlite3.Connection, turn: NewTurn, *, once: Once | None, now: int) -> TurnRow | None:
