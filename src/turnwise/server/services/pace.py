@@ -1,4 +1,4 @@
-"""How often tokens are taken from models: at once, or where many turns run, all that came within 25 ms together."""
+"""How often tokens are taken from models: at once, or where many turns run, all that came within a step together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Final
 __all__ = ["Pace"]
 
 CROWD: Final = 100
-STEP: Final = 0.025
+A_TURN: Final = 0.00012
+"""Seconds: about what it takes to read, tell and send a batch of one turn."""
+LONGEST: Final = 0.05
 
 
 class Pace:
@@ -20,10 +22,11 @@ class Pace:
     many streams, and then nobody sees the difference.
     """
 
-    def __init__(self, *, crowd: int = CROWD, step: float = STEP) -> None:
-        """`step` is in seconds; it is waited where at least `crowd` turns run."""
+    def __init__(self, *, crowd: int = CROWD, a_turn: float = A_TURN, longest: float = LONGEST) -> None:
+        """Where at least `crowd` turns run, a step takes `a_turn` seconds for each of them, `longest` at most."""
         self._crowd = crowd
-        self._step = step
+        self._a_turn = a_turn
+        self._longest = longest
         self._running = 0
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -42,7 +45,7 @@ class Pace:
             return
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_later(self._step, self._go_on)
+            loop.call_later(min(self._running * self._a_turn, self._longest), self._go_on)
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiting.append(waiter)
         await waiter
