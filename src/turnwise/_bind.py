@@ -179,7 +179,8 @@ class Method(Generic[B_co]):
             TypeError: The arguments are not the endpoint's; the message says which are.
             ValueError: An id is empty or would change the path.
         """
-        shape = self._shapes[0] if args and args[0] is None else self._shapes[-1]
+        without_id = len(self._shapes) > 1 and args[:1] == (None,)
+        shape = self._shapes[0] if without_id else self._shapes[-1]
         request = args[-1] if args else None
         extra: dict[str, object] = {}
         if ported := type(request) is not str and isinstance(request, Mapping):
@@ -189,7 +190,7 @@ class Method(Generic[B_co]):
         if not shape.fits(args, kwargs):
             raise self._misfit(shape, args, kwargs, ported=ported)
         call = shape.endpoint(*args, **kwargs)
-        for name, value in zip(shape.ids if args[:1] != (None,) else (), call.ids, strict=False):
+        for name, value in zip(() if without_id else shape.ids, call.ids, strict=False):
             _check_id(self.__name__, name, value)
         if extra:
             call = _with_extra(call, extra)

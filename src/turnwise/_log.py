@@ -18,7 +18,7 @@ __all__ = ["ExchangeLog", "configure", "enabled", "logger"]
 
 logger = logging.getLogger("turnwise")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
-TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=\"token\":\")[^\"]{32,}(?=\")|(?<=Bearer )[^\s\"]+")
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|(\"token\"\s*:\s*\")[^\"]{32,}|(?<=Bearer )[^\s\"]+")
 """Session tokens and bearer secrets, wherever they stand."""
 
 
@@ -87,4 +87,4 @@ class ExchangeLog:
         text = body.decode(errors="replace")
         if self._secret:
             text = text.replace(self._secret, "***")
-        return TOKEN.sub("***", text)
+        return TOKEN.sub(lambda found: f"{found[1] or ''}***", text)

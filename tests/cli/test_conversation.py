@@ -84,6 +84,12 @@ def test_export_of_named_conversations_leaves_out_the_others(cli: Cli, conversat
     assert json.loads(line)["id"] == conversation_id
 
 
+def test_export_takes_json_like_its_neighbours(cli: Cli, conversation_id: str) -> None:
+    [line] = cli("conversation", "export", "--json").stdout.splitlines()
+    assert json.loads(line)["id"] == conversation_id
+    assert cli("conversation", "export", "--json", "--format", "csv").exit_code == 2
+
+
 def test_messages_in_a_table_are_a_usage_error(cli: Cli) -> None:
     assert cli("conversation", "export", "--messages", "--format", "csv").exit_code == 2
 
@@ -114,6 +120,11 @@ def test_delete_asks_whoever_is_there(tmp_path: Path, command: Command, monkeypa
 def test_delete_deletes(cli: Cli, conversation_id: str) -> None:
     assert cli("conversation", "delete", "--yes", conversation_id).exit_code == 0
     assert cli("conversation", "show", conversation_id).exit_code == 4
+
+
+def test_delete_tells_scripts_what_it_deleted(cli: Cli, conversation_id: str) -> None:
+    ended = cli("conversation", "delete", "--yes", "--json", conversation_id)
+    assert (json.loads(ended.stdout), ended.stderr) == ({"id": conversation_id}, "")
 
 
 def test_messages_are_listed_in_either_order(cli: Cli, conversation_id: str) -> None:

@@ -158,6 +158,11 @@ def test_an_extra_body_beside_a_mapping_wins() -> None:
     assert call.options == {"extra_body": {"mood": 2}}
 
 
+def test_none_is_no_id_where_there_is_one_endpoint() -> None:
+    with pytest.raises(TypeError, match="say\\(\\) takes a str as conversation_id, not NoneType"):
+        method("say", say_it).build(None, text="hi")
+
+
 def test_the_first_of_two_endpoints_is_for_an_id_that_is_none() -> None:
     either = method("either", think_it, say_it)
     assert either.build(None, thoughts=3).path == "/think"

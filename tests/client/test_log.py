@@ -103,6 +103,18 @@ def test_a_client_without_a_secret_logs_bodies_too(
     assert '{"id":"m1"}' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("gap", ["", " "])
+def test_a_token_of_any_make_is_masked_in_a_body(
+    gap: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TURNWISE_LOG", "debug")
+    monkeypatch.setenv("TURNWISE_LOG_BODIES", "1")
+    script = ScriptedTransport()
+    script.answer(body=f'{{"id":"m1","token":{gap}"{"opaque" * 6}"}}'.encode())
+    SyncRunner(ClientOptions.of(http_client=script)).run(send_call())
+    assert f'"token":{gap}"***"}}' in capsys.readouterr().err
+
+
 def test_the_handler_is_added_once_and_only_for_a_known_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TURNWISE_LOG", "loud")
     configure()

@@ -81,12 +81,15 @@ def export(
     messages: Annotated[
         bool, typer.Option("--messages", help="With each conversation's messages (jsonl only).")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
     base_url: BaseUrl = None,
     database: Database = None,
 ) -> None:
     """Export conversations, all of them or those named."""
     from turnwise.cli import export as exporting
 
+    if as_json and format == "csv":
+        raise typer.BadParameter("a table is not JSON; leave out one of --json and --format csv.", param_hint="--json")
     if messages and format == "csv":
         raise typer.BadParameter("messages do not fit a table; use --format jsonl with them.", param_hint="--messages")
     with client(base_url, database) as turnwise:
@@ -99,13 +102,14 @@ def delete(
     *,
     conversation_ids: Annotated[list[str], typer.Argument(metavar="CONVERSATION", help="The conversations' ids.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
     base_url: BaseUrl = None,
     database: Database = None,
 ) -> None:
-    """Delete conversations and all that was said in them, for good."""
+    """Delete conversations and all that was said in them, for good; with --json the id of each, one object a line."""
     import sys
 
-    from turnwise.cli.output import note
+    from turnwise.cli.output import note, write_json
 
     with client(base_url, database) as turnwise:
         conversations = [turnwise.conversation.fetch(each) for each in conversation_ids]
@@ -116,8 +120,11 @@ def delete(
             if not _confirmed(f"Delete {what} for good?"):
                 raise CommandFailed("Nothing was deleted.")
         for each in conversations:
-            turnwise.conversation.delete(each.id)
-            note(f"Deleted {each.id}.")
+            deleted = turnwise.conversation.delete(each.id)
+            if as_json:
+                write_json([deleted])
+            else:
+                note(f"Deleted {each.id}.")
 
 
 def _confirmed(question: str) -> bool:
