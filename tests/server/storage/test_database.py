@@ -7,13 +7,15 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.server.storage.scene import START, StillClock, conversation, message, new_turn
+from tests.server.storage.scene import START, StillClock, conversation, message, new_turn, published
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage import database, migrations
 from turnwise.server.storage.base import Account, ConversationQuery
+from turnwise.server.storage.jobs import channels
 from turnwise.server.storage.sqlite import SqliteStorage
 
 
@@ -303,3 +305,27 @@ async def test_processes_that_start_at_once_share_the_database(tmp_path: Path, o
     assert len({output for output, _ in outputs}) == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (201,)
+
+
+async def test_a_message_that_is_stored_while_the_history_is_read_is_not_behind_the_reader(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "t.db", clock=StillClock())
+    await storage.open()
+
+    class Interrupted(sqlite3.Connection):
+        """Somebody publishes after its first statement."""
+
+        statements = 0
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            cursor = super().execute(*args)
+            self.statements += 1
+            if self.statements == 1:
+                with closing(sqlite3.connect(tmp_path / "t.db")) as other, other:
+                    channels.publish(other, [published("1")])
+            return cursor
+
+    try:
+        with closing(sqlite3.connect(tmp_path / "t.db", factory=Interrupted)) as db:
+            assert channels.channel_history(db, "account-me", "channel", length=10, now=START) == 0
+    finally:
+        await storage.close()

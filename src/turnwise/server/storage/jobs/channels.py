@@ -86,11 +86,13 @@ def channel_rows(
 
 
 def channel_history(db: sqlite3.Connection, account_id: str, channel_id: str, *, length: int, now: int) -> int:
+    # Asked for after the history, the last number could be one that was stored since: it would never be told.
+    (last,) = stored_seqs(db, [(account_id, channel_id)])
     if length > 0:
         row = run(db, SQL["history"], account_id, channel_id, now - KEPT, length).fetchone()
         if row[0] is not None:
             return cast("int", row[0])
-    return stored_seqs(db, [(account_id, channel_id)])[0]
+    return last
 
 
 def purge_channels(db: sqlite3.Connection, *, now: int, limit: int) -> int:
