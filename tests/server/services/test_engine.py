@@ -366,3 +366,46 @@ async def test_a_turn_whose_end_cannot_be_stored_at_once_does_not_hold_its_conve
     path = f"/conversation/{conversation}/complete"
     assert (await scene.api.post(path, {"text": "Hello"})).status == 503
     assert (await scene.api.post(path, {"text": "Again"})).status == 200
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_a_stream_whose_end_could_not_be_stored_has_an_error_in_place_of_its_result(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    storage = scene.api.application.adapters.storage
+    settle, left = storage.settle_turn, iter([True] * failures)
+
+    async def fails(*args: object, **kwargs: object) -> None:
+        if next(left, False):
+            raise Unavailable("The disk is full.")
+        await settle(*args, **kwargs)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(storage, "settle_turn", fails)
+    scene.model.plans = [[TextDelta("Hi."), finish()]]
+    reply = await scene.complete(await scene.api.conversation(), {"text": "Hello"})
+    assert (reply.types[-1], reply.data(-1)["message"]) == ("error", "The disk is full.")
+    assert not {"completeEnd", "result"} & set(reply.types)
+
+
+async def test_a_dispatch_whose_end_could_not_be_stored_at_once_has_one_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = scene.api.application.adapters.storage
+    settle, left = storage.settle_turn, iter([True])
+
+    async def fails_once(*args: object, **kwargs: object) -> None:
+        if next(left, False):
+            raise Unavailable("The disk is full.")
+        await settle(*args, **kwargs)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(storage, "settle_turn", fails_once)
+    scene.model.plans = [[TextDelta("Hi."), finish()]]
+    channel = "dispatch-channel-of-24-or-more"
+    conversation = await scene.api.conversation()
+    await scene.api.post(f"/conversation/{conversation}/dispatch", {"text": "Hello", "channelId": channel})
+    live = await scene.api.heard(channel)
+    assert [event["type"] for event in live][-2:] == ["message", "error"]
+    await asyncio.sleep(0.05)
+    stored = await scene.api.heard(channel)
+    assert [event["type"] for event in stored if event["type"] in {"result", "error"}] == ["error"]
+    assert await scene.api.texts(conversation) == [("user", "Hello"), ("bot", "Hi.")]
