@@ -52,7 +52,7 @@ async def test_a_running_turn_ends_when_it_is_cancelled_and_keeps_what_was_said(
     tmp_path: Path, dispatched: bool, elsewhere: bool
 ) -> None:
     async with scene(tmp_path, LONG) as stage:
-        here, there = await stage.serve(), await stage.serve()
+        here, there = await asyncio.gather(stage.serve(), stage.serve())
         stage.lead_to(here)
         (task,) = await stage.tasks(1)
         stage.start(task.dispatch(stage.client) if dispatched else task.complete(stage.client))
@@ -77,7 +77,7 @@ async def test_a_running_turn_ends_when_it_is_cancelled_and_keeps_what_was_said(
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_turn_that_waits_can_be_cancelled(tmp_path: Path, elsewhere: bool) -> None:
     async with scene(tmp_path, LONG) as stage:
-        here, there = await stage.serve(), await stage.serve()
+        here, there = await asyncio.gather(stage.serve(), stage.serve())
         stage.lead_to(here)
         (first,) = await stage.tasks(1)
         stage.start(first.dispatch(stage.client))
@@ -112,7 +112,7 @@ async def published(events: AsyncIterator[ChannelEvent]) -> AsyncGenerator[tuple
 
 async def test_the_same_channel_starts_nothing_again_wherever_and_however_often_it_is_asked_for(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage:
-        here, there = await stage.serve(), await stage.serve()
+        here, there = await asyncio.gather(stage.serve(), stage.serve())
         stage.lead_to(here)
         tasks = await stage.tasks(5)
         async with AsyncTurnwise(secret=SECRET, base_url=there.url) as other:

@@ -165,7 +165,7 @@ async def test_a_server_that_is_killed_again_while_it_recovers_loses_nothing(tmp
 
 async def one_dies(stage: Scene, survivor: tuple[str, ...]) -> str:
     """Let two processes run turns on one file, and kill one."""
-    dying, living = await stage.serve(), await stage.serve(survivor)
+    dying, living = await asyncio.gather(stage.serve(), stage.serve(survivor))
     stage.lead_to(dying)
     tasks = await stage.tasks(24)
     left, own = tasks[:12], tasks[12:]
@@ -195,13 +195,14 @@ async def test_a_process_goes_on_with_the_turns_of_one_that_died_and_leaves_the_
 
 async def test_a_process_that_takes_every_other_for_dead_is_found_out(tmp_path: Path) -> None:
     async with scene(tmp_path, Pace(delay=0.1)) as stage:
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, TimeoutError)):
             await one_dies(stage, mutant("lease"))
 
 
 async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> str:
     """Freeze a process for longer than its lease, and let it go on in the midst of the work of the one after it."""
-    frozen, living = await stage.serve(sleeper), await stage.serve(mutant("none") if sleeper != SERVE else SERVE)
+    next_one = SERVE if sleeper == SERVE else mutant("none")
+    frozen, living = await asyncio.gather(stage.serve(sleeper), stage.serve(next_one))
     stage.lead_to(frozen)
     tasks = await stage.tasks(12)
     dispatched, completed = tasks[:8], tasks[8:]
@@ -232,7 +233,7 @@ async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> s
     return f"{len(tasks)} turns were settled {took:.1f} s after their process was frozen"
 
 
-SLOW_TO_CALL = Pace(first=40, words=10, delay=0.05)
+SLOW_TO_CALL = Pace(first=35, words=5, delay=0.04)
 """Whoever is thawed has been told to call, while whoever went on with the turn has not yet."""
 
 
@@ -243,7 +244,7 @@ async def test_a_process_that_slept_through_its_lease_writes_nothing_when_it_wak
 
 async def test_a_process_that_writes_whoever_runs_the_turn_is_found_out(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW_TO_CALL) as stage:
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, TimeoutError)):
             await one_sleeps(stage, mutant("attempt"), SHORT_LEASE_MS)
 
 
@@ -282,7 +283,7 @@ async def test_resumable_streams_do_not_notice_that_the_server_is_restarted(tmp_
         stage.lead_to(server)
         tasks = await stage.tasks(20)
         stage.start(*(task.dispatch(stage.client, resumable=True) for task in tasks))
-        for _ in range(3):
+        for _ in range(2):
             await asyncio.sleep(stage.worker.pace.seconds / 3)
             assert await asyncio.to_thread(server.stop) == 0
             server = await stage.serve(TURNWISE_GRACE="0.2")
