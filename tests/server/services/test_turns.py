@@ -335,6 +335,31 @@ async def test_an_adopted_turn_goes_on_after_its_last_step_and_repeats_the_pendi
         assert texts.count("Let me look.") == 1
 
 
+@pytest.mark.parametrize("kind", ["dispatch", "complete"])
+async def test_a_turn_that_waits_for_another_process_goes_on_once_that_died_and_its_turn_was_adopted(
+    stage: Stage, kind: str
+) -> None:
+    process = await halfway(stage)
+    conversation = await process.conversation()
+    await process.dispatch(conversation, "first")
+    await asked(process)
+
+    # It has room for one turn, and the one that waits takes it.
+    other = await stage.process(TurnSettings(wait=20, dispatches=1))
+    if kind == "dispatch":
+        await other.dispatch(conversation, "second", "another-channel-of-24-or-more")
+    else:
+        other.complete(conversation, "second")
+    await asyncio.sleep(0.1)
+    await process.die()
+    stage.lapse(process)
+
+    assert types(await other.heard())[-1] == "result"
+    await asked(other, 2)
+    await other.turns._running.wait(2)
+    assert await other.texts(conversation) == ["first", "One two", "second", "One two"]
+
+
 async def answered(process: Process, answers: list[object]) -> list[Mapping[str, object]]:
     """Answer the calls that are made since the turn was taken over; return all events."""
     events: list[Mapping[str, object]] = []

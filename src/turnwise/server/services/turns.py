@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -230,7 +230,7 @@ class TurnService:
         place = Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
         try:
             with self._flusher.watching(turn, place, _nothing):  # it may be cancelled while it waits
-                async with self._before(row), self._slots.one_of(row.account_id):
+                async with self._room(row):
                     await self._run_stored(turn, row)
         except TurnLost:
             turn.lost = True
@@ -244,8 +244,20 @@ class TurnService:
             await self._withdraw(turn, row, place, DomainError(BROKEN))
             raise
 
+    @asynccontextmanager
+    async def _room(self, row: TurnRow) -> AsyncGenerator[None]:
+        """Wait for the turns before it in its conversation, and then for room: meanwhile it takes none from others.
+
+        One that had begun when its process died waits for nothing: it holds the conversation still, and those that wait
+        for that here, some of them with the last room, wait for it.
+        """
+        if row.conversation_id is not None and row.state == "running":
+            yield
+            return
+        async with self._before(row), self._slots.one_of(row.account_id):
+            yield
+
     def _before(self, row: TurnRow) -> AbstractAsyncContextManager[None]:
-        """Wait for the turns before it in its conversation, however long: meanwhile it takes no room from others."""
         if row.conversation_id is None:
             return nullcontext()
         return self._ground.order.turn_in(row.account_id, row.conversation_id, wait=None)
