@@ -131,7 +131,7 @@ class ScriptedTransport:
             events: The events of a streamed answer, see `token`, `result` and the others; `Pause` keeps them waiting.
             body: The answer's bytes, where it is neither of these.
             status: The HTTP status.
-            headers: Further headers; names in lower case.
+            headers: Further headers.
             delay: Seconds until the answer begins. More than the call's time limit raises that limit's error at once.
             error: Raised in place of an answer, for example `ConnectError("refused")`.
             cut: Whether the connection breaks at the end of what is given.
@@ -143,7 +143,8 @@ class ScriptedTransport:
             parts = list(_split(parts, split))
         if cut:
             parts.append(ConnectionLost("The connection broke, as the script says"))
-        all_headers = {"content-type": kind, "x-request-id": f"scripted-{len(self._answers) + 1}", **(headers or {})}
+        all_headers = {"content-type": kind, "x-request-id": f"scripted-{len(self._answers) + 1}"}
+        all_headers.update((name.lower(), value) for name, value in (headers or {}).items())
         left = float("inf") if times is None else times
         self._answers.append(_Answer(method, path, status, all_headers, parts, delay, left, error))
 

@@ -61,6 +61,14 @@ async def test_answers_are_found_by_method_and_path_then_in_order() -> None:
     assert script.requests[0].path == "/v1/conversation/c1/send"
 
 
+def test_headers_may_be_written_as_servers_write_them() -> None:
+    script = ScriptedTransport()
+    script.answer(status=404, json={"message": "Gone.", "code": "NOT_FOUND"}, headers={"Retry-After": "7"})
+    with pytest.raises(NotFoundError) as caught:
+        runners(script)[0].run(send_call())
+    assert caught.value.retry_after == 7
+
+
 def test_a_request_without_an_answer_says_which_are_left() -> None:
     script = ScriptedTransport()
     runner, _ = runners(script)

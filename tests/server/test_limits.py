@@ -161,6 +161,14 @@ async def test_what_is_no_http_is_400_in_json(server: EmbeddedServer) -> None:
     assert b'"code":"BAD_REQUEST"' in answer
 
 
+async def test_a_body_in_broken_pieces_is_400(server: EmbeddedServer) -> None:
+    head = b"POST /v1/conversation/complete HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
+    body = b"transfer-encoding: chunked\r\n\r\nzz\r\n"
+    answer = await _talk(server, head % server.secret.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_a_body_that_stops_is_408_and_the_connection_closed(server: EmbeddedServer) -> None:
     head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
     answer = await _talk(server, head.encode() + b"content-length: 100\r\n\r\n{")

@@ -115,9 +115,16 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         body = msgspec.json.encode({"message": message, "code": code})
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(body))
-        if not cast("RequestResponseCycle | None", self.cycle) or self._answered():
+        if self._awaits_word():
             self.transport.write(head + b"access-control-allow-origin: *\r\nconnection: close\r\n\r\n" + body)
         self.transport.close()
+
+    def _awaits_word(self) -> bool:
+        """Tell whether an answer sent now is taken for that to what was just read, and to nothing before it."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            return True
+        return self._in_body and not self.pipeline and not cycle.response_started
 
     def _answered(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
