@@ -89,6 +89,12 @@ class Scene:
         found = await asyncio.gather(*(self.messages(task) for task in tasks))
         return [[line_of(message) for message in messages] for messages in found]
 
+    async def begun(self, tasks: Sequence[Task]) -> None:
+        """Wait until every task was taken on."""
+        async with asyncio.timeout(30):
+            while not all(task.acknowledged for task in tasks):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+
     async def settled(self, tasks: Sequence[Task], *, attempt: int = 2) -> float:
         """Wait until every turn has ended or goes on in this attempt; return how many seconds it took."""
         began = time.monotonic()
