@@ -103,6 +103,8 @@ class APIError(TurnwiseError):
     `status` is the HTTP status; where the error came in a body that began with 200, the status its code stands for.
     """
 
+    hint = "Read its body and headers: what stands between client and server may have sent it."
+
     def __init__(
         self,
         message: str,

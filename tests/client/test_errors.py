@@ -54,7 +54,7 @@ def test_a_message_says_what_happened_where_and_what_to_do() -> None:
         "Check the id, and that base_url names the server that holds it."
     )
     assert str(TurnwiseError("Broken!", request_id="r2")) == "Broken! [request r2]"
-    assert str(APIError("Odd", status=418, code="TEA")) == "Odd. [418 TEA]"
+    assert str(APIError("Odd", status=418, code="TEA")) == f"Odd. [418 TEA] {APIError.hint}"
 
 
 def test_connection_errors_and_timeouts_are_also_the_builtin_ones() -> None:
