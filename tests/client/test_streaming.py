@@ -12,6 +12,7 @@ from types import NoneType
 import pytest
 from tests.client.wire import COMPLETE, answer, chunked, complete_call, head, wire
 
+from turnwise import AsyncTurnwise
 from turnwise._call import StreamCall, Timeout
 from turnwise._errors import (
     DecodeError,
@@ -414,6 +415,24 @@ async def test_closing_from_elsewhere_ends_the_iteration() -> None:
         await asyncio.sleep(0.05)
         stream.close()
         assert await asyncio.wait_for(reading, 5) == []
+
+
+async def test_closing_the_client_interrupts_a_stream_that_is_read() -> None:
+    def forever(connection: socket.socket) -> None:
+        connection.sendall(chunked(b'{"type":"token","data":{"token":"a"}}\n', end=False))
+        connection.settimeout(5)
+        connection.recv(1)
+
+    with wire(forever) as server:
+        client = AsyncTurnwise(secret="s", base_url=server.url)
+        stream = client.conversation.complete_stream("c", text="hi")
+        assert isinstance(await anext(stream), TokenEvent)
+        rest = asyncio.create_task(_rest(stream))
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(StreamInterrupted) as caught:
+            await asyncio.wait_for(rest, 5)
+        assert caught.value.text == "a"
 
 
 async def _rest(stream: AsyncStream[CompleteEvent, CompleteResult]) -> list[CompleteEvent]:

@@ -165,7 +165,7 @@ class AiohttpResponse:
         try:
             async for block in self._raw.content.iter_any():
                 yield block
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             raise translated(error, self._origin, self._timeout) from error
         finally:
             self.close()
