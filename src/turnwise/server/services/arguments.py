@@ -1,6 +1,7 @@
 """What a model passes to a function, checked against the function's JSON Schema.
 
-Schemas come from clients, so none of them may make the server fetch something: references point within the schema.
+Schemas come from clients, so none of them may make the server fetch something (references point within the schema),
+or stand still: patterns are searched for a moment at most, by a library that can be told to stop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ __all__ = ["ArgumentsError", "SchemaError", "read_arguments", "validator_of"]
 MOST_PROBLEMS: Final = 3
 LONGEST_PROBLEM: Final = 300
 REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+PATTERN_SECONDS: Final = 0.01
+"""How long one pattern may be searched."""
 KEPT: Final = 256
 """Validators that are kept: every request brings its functions anew."""
 LONGEST_KEPT: Final = 32_768
@@ -107,8 +110,10 @@ def _made(data: bytes) -> Validator:
     except RecursionError:
         raise SchemaError("it is nested too deeply.") from None
     _check_references(schema, _lookup_in(schema), "")
+    _check_patterns(schema, "")
     registry = importlib.import_module("referencing.jsonschema").EMPTY_REGISTRY  # the default one fetches URLs
-    return cast("Validator", dialect(schema, registry=registry))
+    bounded = library.validators.extend(dialect, {"pattern": _search_pattern})
+    return cast("Validator", bounded(schema, registry=registry))
 
 
 _kept = lru_cache(maxsize=KEPT)(_made)
@@ -132,6 +137,43 @@ def _check_references(value: object, lookup: Callable[[str], object], path: str)
     elif isinstance(value, list):
         for index, inner in enumerate(cast("list[object]", value)):
             _check_references(inner, lookup, f"{path}[{index}]")
+
+
+def _check_patterns(value: object, path: str) -> None:
+    """Refuse patterns that cannot be read, and patterns for names of properties, which nothing bounds."""
+    if isinstance(value, dict):
+        for key, inner in cast("dict[str, object]", value).items():
+            if not path.endswith(".properties"):
+                _check_pattern(key, inner, f"{path}.{key}")
+            _check_patterns(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(cast("list[object]", value)):
+            _check_patterns(inner, f"{path}[{index}]")
+
+
+def _check_pattern(key: str, value: object, path: str) -> None:
+    if key == "patternProperties" and value:
+        raise SchemaError("patterns of names are not supported. List the names under `properties`.", path=path)
+    if key == "pattern" and isinstance(value, str):
+        library = importlib.import_module("regex")
+        try:
+            library.compile(value)
+        except library.error as error:
+            raise SchemaError(f"it is no regular expression: {error}.", path=path) from None
+
+
+def _search_pattern(_validator: object, pattern: str, instance: object, _schema: object) -> Iterator[Exception]:
+    """Check a string as JSON Schema's `pattern` says, within `PATTERN_SECONDS`."""
+    if not isinstance(instance, str):
+        return
+    error = importlib.import_module("jsonschema").ValidationError
+    try:
+        found = importlib.import_module("regex").search(pattern, instance, timeout=PATTERN_SECONDS)
+    except TimeoutError:
+        yield error(f"a text that takes too long to compare with the pattern {pattern!r}")
+    else:
+        if found is None:
+            yield error(f"{_shortened(repr(instance))} does not match {pattern!r}")
 
 
 def _check_reference(reference: str, lookup: Callable[[str], object], path: str) -> None:
