@@ -174,6 +174,7 @@ async def test_a_channels_id_has_16_to_255_characters(api: Api, path: str, lengt
         ("subscribe", {"historyLength": -1}, "$.historyLength"),
         ("subscribe", {"historyLength": 10_001}, "$.historyLength"),
         ("subscribe", {"historyLength": "all"}, "$.historyLength"),
+        ("subscribe", {"after": -5}, "$.after"),
         ("subscribe", {"after": "1"}, "$.after"),
     ],
 )

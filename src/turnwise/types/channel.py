@@ -27,5 +27,5 @@ class ChannelSubscribeRequest(Request, frozen=True, kw_only=True):
     """The body of `subscribe`."""
 
     history_length: Annotated[int, Meta(ge=0, le=10_000)] | None | Omit = OMIT
-    after: int | None | Omit = OMIT
+    after: Annotated[int, Meta(ge=0)] | None | Omit = OMIT
     """Go on after this sequence number; an extension of Turnwise's server."""
