@@ -426,6 +426,7 @@ class Journaling(RuleBasedStateMachine):
     @invariant()
     def turns_are_where_they_are(self) -> None:
         newest = {turn.conversation: turn for turn in self.model.turns.values() if turn.conversation is not None}
+        newest |= {id_: running for id_ in newest if (running := self.model.blocking(id_)) is not None}
         channels = [turn for turn in self.model.turns.values() if turn.channel is not None][-3:]
         for turn in [*newest.values(), *channels]:
             if turn.channel is not None:
