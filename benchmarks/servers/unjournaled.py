@@ -8,7 +8,6 @@ ever; but there is no row of the turn, no lease, and nothing is flushed while it
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from unittest.mock import patch
 
@@ -18,6 +17,7 @@ from turnwise.server.storage.base import Exchange, Once, TurnStart
 from turnwise.server.storage.jobs.conversations import fetch_conversation
 from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
 from turnwise.server.storage.jobs.messages import append, newest
+from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.journal import Journal, NewTurn, Place, Publication, TurnRow, TurnState
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.message import Message
@@ -71,7 +71,7 @@ class Unjournaled(SqliteStorage):
 
 
 def _begin(
-    db: sqlite3.Connection, place: tuple[str, str], message: Message | None, *, recent: int, once: Once | None, now: int
+    db: Database, place: tuple[str, str], message: Message | None, *, recent: int, once: Once | None, now: int
 ) -> TurnStart:
     if once is not None:
         remember_once(db, place[0], once, None if message is None else message.id)
@@ -81,7 +81,7 @@ def _begin(
     return TurnStart(conversation=conversation, history=newest(db, key, recent))
 
 
-def _end(db: sqlite3.Connection, place: tuple[str, str], exchange: Exchange, *, once: Once | None, now: int) -> None:
+def _end(db: Database, place: tuple[str, str], exchange: Exchange, *, once: Once | None, now: int) -> None:
     if once is not None:
         answer_once(db, place[0], once)
     append(db, *place, exchange.messages, used=exchange.used, now=now)

@@ -8,14 +8,13 @@ lapsed; or `lease`: it takes every process for dead. The process tests must find
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Sequence
 
 from turnwise._entry import main
 from turnwise.server.services import lease
 from turnwise.server.storage.jobs import journal, turns
-from turnwise.server.storage.jobs.rows import run
+from turnwise.server.storage.jobs.rows import Database, run
 from turnwise.server.storage.journal import Flush
 
 WRITES = ("mine", "run_stateless", "step", "settle")
@@ -35,13 +34,13 @@ def ignore_attempts() -> None:
         replace(name, MINE, ANYBODYS)
     flush = journal.flush
 
-    def flush_all(db: sqlite3.Connection, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
+    def flush_all(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
         _, cancelled = flush(db, flushes)
         return [], cancelled
 
     register = turns.SQL["register"]
 
-    def renew_anyway(db: sqlite3.Connection, process_id: str, lease_ms: int) -> bool:
+    def renew_anyway(db: Database, process_id: str, lease_ms: int) -> bool:
         run(db, register, process_id, lease_ms)
         return True
 

@@ -9,23 +9,29 @@ from pathlib import Path
 import pytest
 from tests.server.channels.memory import MemoryStore
 from tests.server.channels.scene import ChannelScene
+from tests.server.postgres import PostgresServer
 
 from turnwise.server.channels.base import Channels
 from turnwise.server.channels.local import LocalChannels
 from turnwise.server.channels.ring import Bounds
 from turnwise.server.storage.journal import ChannelStore
+from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.sqlite import SqliteStorage
 
 
-@pytest.fixture(params=["local over memory", "local over sqlite"])
+@pytest.fixture(params=["local over memory", "local over sqlite", "local over postgres"])
 async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ChannelScene]:
     memory = MemoryStore()
+    url = ""
+    if "postgres" in request.param:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.emptied()
     async with AsyncExitStack() as stack:
 
         async def store() -> ChannelStore:
-            if "sqlite" not in request.param:
+            if "memory" in request.param:
                 return memory
-            storage = SqliteStorage(tmp_path / "turnwise.db")
+            storage = PostgresStorage(url) if url else SqliteStorage(tmp_path / "turnwise.db")
             await storage.open()
             stack.push_async_callback(storage.close)
             return storage

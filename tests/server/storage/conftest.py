@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.server.storage.scene import Adapter, Scene, SqliteAdapter, StillClock
+from tests.server.postgres import PostgresServer
+from tests.server.storage.scene import Adapter, PostgresAdapter, Scene, SqliteAdapter, StillClock
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    assert request.param == "sqlite"
-    return SqliteAdapter(tmp_path / "folder" / "turnwise.db")
+    if request.param == "sqlite":
+        return SqliteAdapter(tmp_path / "folder" / "turnwise.db")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return PostgresAdapter(server.emptied())
 
 
 @pytest.fixture

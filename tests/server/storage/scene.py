@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.server.postgres import blocking, executed
+
 from turnwise.server.ids import SortableIds
 from turnwise.server.storage.base import Account, MessageQuery, Once
 from turnwise.server.storage.journal import JournaledStorage, NewTurn, Place, Publication
+from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
@@ -20,6 +23,7 @@ __all__ = [
     "HOUR",
     "START",
     "Adapter",
+    "PostgresAdapter",
     "Scene",
     "SqliteAdapter",
     "StillClock",
@@ -76,6 +80,22 @@ class SqliteAdapter:
     def lapse(self, process_id: str) -> None:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute("UPDATE processes SET lease_until = 1 WHERE id = ?", (process_id,))
+
+
+@dataclass
+class PostgresAdapter:
+    url: str
+
+    def storage(self, clock: StillClock) -> JournaledStorage:
+        return PostgresStorage(self.url, clock=clock)
+
+    def rows(self, table: str) -> int:
+        found = blocking(lambda: executed(self.url, f"SELECT count(*) FROM {table}"))  # noqa: S608 - our tables
+        return int(found[0][0])
+
+    def lapse(self, process_id: str) -> None:
+        lapsed = "UPDATE processes SET lease_until = 1 WHERE id = $1"
+        blocking(lambda: executed(self.url, lapsed, process_id))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Whatever processes do, and whenever they die: no turn is lost, doubled, or written by one that lost it.
 
-Every rule is run against an SQLite storage and against a model of lists and dictionaries. Places are never forgotten:
+Every rule is run against a storage and against a model of lists and dictionaries. Places are never forgotten:
 a rule may write from any place there ever was, as a process does that was frozen and thawed. The model knows which
 writes must be refused.
 """
@@ -21,9 +21,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
+from tests.server.postgres import PostgresServer
 from tests.server.storage.scene import (
     HOUR,
     START,
+    Adapter,
+    PostgresAdapter,
     SqliteAdapter,
     StillClock,
     conversation,
@@ -34,7 +37,7 @@ from tests.server.storage.scene import (
 
 from turnwise.server.storage.base import Account, Exchange, MessageQuery
 from turnwise.server.storage.jobs.turns import SQL
-from turnwise.server.storage.journal import Busy, Flush, Place, Publication, TurnLost
+from turnwise.server.storage.journal import Busy, Flush, JournaledStorage, Place, Publication, TurnLost
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.server.storage.writer import Connect, GroupWriter
 
@@ -133,21 +136,24 @@ class Journaling(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
-        self.adapter = SqliteAdapter(self.folder / "t.db")
-        self.storages = [SqliteStorage(self.adapter.path, clock=StillClock(), writer=hasty) for _ in range(2)]
+        self.adapter, self.storages = self.made()
         self.model = Model()
         self.processes = ["", "", ""]
         self.conversations: list[str] = []
         self.count = 0
         self.each(lambda storage: storage.open())
 
+    def made(self) -> tuple[Adapter, list[JournaledStorage]]:
+        adapter = SqliteAdapter(self.folder / "t.db")
+        return adapter, [SqliteStorage(adapter.path, clock=StillClock(), writer=hasty) for _ in range(2)]
+
     @property
-    def storage(self) -> SqliteStorage:
-        """One of two storages on the same file, the other one each time: as if every step were in another process."""
+    def storage(self) -> JournaledStorage:
+        """One of two storages on the same database, the other one each time: as if each step were another process's."""
         self.storages.reverse()
         return self.storages[0]
 
-    def each(self, doing: Callable[[SqliteStorage], Coroutine[Any, Any, None]]) -> None:
+    def each(self, doing: Callable[[JournaledStorage], Coroutine[Any, Any, None]]) -> None:
         for storage in self.storages:
             self.runner.run(doing(storage))
 
@@ -481,3 +487,12 @@ def test_journal_that_cheats_is_found_out(monkeypatch: pytest.MonkeyPatch, mutan
     )
     with pytest.raises(AssertionError):
         run_machine(Journaling, settings=bounded)
+
+
+def test_postgres_keeps_the_journal_as_the_model_does(postgres: PostgresServer) -> None:
+    class InPostgres(Journaling):
+        def made(self) -> tuple[Adapter, list[JournaledStorage]]:
+            adapter = PostgresAdapter(postgres.emptied())
+            return adapter, [adapter.storage(StillClock()) for _ in range(2)]
+
+    run_machine(InPostgres, settings=settings(TestJournaling.settings, max_examples=10))

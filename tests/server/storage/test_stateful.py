@@ -12,12 +12,15 @@ from typing import Any, cast
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
 from msgspec.structs import replace
+from tests.server.postgres import PostgresServer
 from tests.server.storage.scene import DAY, HOUR, START, StillClock, conversation, message, new_turn
 
 from turnwise.server.errors import Forbidden, NotFound
 from turnwise.server.storage.base import AlreadyDone, ConversationQuery, Exchange, Filter, MessageQuery, Once
-from turnwise.server.storage.journal import Busy, Place
+from turnwise.server.storage.journal import Busy, JournaledStorage, Place
+from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.conversation import Conversation, Order
 from turnwise.types.message import Message
@@ -63,7 +66,7 @@ def matches(stored: object, asked: object) -> bool:
 
 
 class Storing(RuleBasedStateMachine):
-    """Runs every rule against an SQLite storage and against dictionaries."""
+    """Runs every rule against a storage, in an SQLite file unless it is made elsewhere, and against dictionaries."""
 
     conversations: Bundle[str] = Bundle("conversations")
 
@@ -72,11 +75,14 @@ class Storing(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.clock = StillClock()
         self.runner = asyncio.Runner()
-        self.storage = SqliteStorage(self.folder / "t.db", clock=self.clock)
+        self.storage = self.made()
         self.runner.run(self.storage.open())
         self.kept: dict[str, Kept] = {}
         self.once: dict[tuple[str, str], tuple[bytes | None, int]] = {}
         self.runner.run(self.storage.register_process("p", lease_ms=HOUR))
+
+    def made(self) -> JournaledStorage:
+        return SqliteStorage(self.folder / "t.db", clock=self.clock)
 
     def teardown(self) -> None:
         self.runner.run(self.storage.close())
@@ -298,3 +304,11 @@ TestStoring.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def test_postgres_answers_as_dictionaries_would(postgres: PostgresServer) -> None:
+    class InPostgres(Storing):
+        def made(self) -> JournaledStorage:
+            return PostgresStorage(postgres.emptied(), clock=self.clock)
+
+    run_machine(InPostgres, settings=settings(TestStoring.settings, max_examples=12))

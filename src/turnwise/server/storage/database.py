@@ -15,12 +15,14 @@ from typing import Final
 
 from turnwise.server.errors import Unavailable
 
-__all__ = ["BUSY_SECONDS", "SCHEMA_FILE", "SCHEMA_VERSION", "connect", "create_file", "prepare"]
+__all__ = ["BUSY_SECONDS", "POSTGRES_SCHEMA_FILE", "SCHEMA_FILE", "SCHEMA_VERSION", "connect", "create_file", "prepare"]
 
 SCHEMA_VERSION: Final = "0002"
 """The newest migration's revision; versions compare as numbers."""
 
 SCHEMA_FILE: Final = Path(__file__).parent / "sql" / "sqlite_schema.sql"
+
+POSTGRES_SCHEMA_FILE: Final = SCHEMA_FILE.with_name("postgres_schema.sql")
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first with RETURNING."""

@@ -10,19 +10,23 @@ from turnwise.server.storage.sqlite import SqliteStorage
 
 __all__ = ["storage_at"]
 
-_EXPECTED: Final = "Expected sqlite:////absolute/path.db or sqlite:///relative/path.db."
+_EXPECTED: Final = (
+    "Expected sqlite:////absolute/path.db, sqlite:///relative/path.db or postgresql://user:password@host/database."
+)
 
 
 def storage_at(url: str) -> JournaledStorage:
     """Return the storage that `url` names, not opened yet; `ValueError` for one that names none.
 
     `sqlite:////absolute/path.db` and `sqlite:///relative/path.db` are files; `~` stands for the home folder.
+    `postgresql://user:password@host:5432/database` is a PostgreSQL database. Beside what libpq knows, its parameters
+    are `pool_size` (connections that read, 10), `statement_timeout` (seconds, 10) and `pooler=transaction`.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ValueError(f"The database {url!r} is not a URL. {_EXPECTED}")
-    if scheme.startswith("postgres"):
-        raise ValueError(f"PostgreSQL comes with a later version of Turnwise. {_EXPECTED}")
+    if scheme in {"postgresql", "postgres"}:
+        return _postgres(url)
     if scheme != "sqlite":
         raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
@@ -30,3 +34,15 @@ def storage_at(url: str) -> JournaledStorage:
     if rest == "/:memory:":
         raise ValueError(f"A database in memory alone would be lost. {_EXPECTED}")
     return SqliteStorage(Path(rest[1:]).expanduser())
+
+
+def _postgres(url: str) -> JournaledStorage:
+    try:
+        from turnwise.server.storage.postgres import PostgresStorage
+    except ModuleNotFoundError as error:
+        if error.name not in {"asyncpg", "greenlet"}:
+            raise
+        raise ValueError(
+            f"PostgreSQL needs the package {error.name}, which comes with `pip install 'turnwise[server]'`."
+        ) from error
+    return PostgresStorage(url)

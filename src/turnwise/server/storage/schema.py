@@ -1,7 +1,8 @@
 """The schema, as SQLAlchemy Core metadata, written for SQLite and PostgreSQL alike.
 
-Nothing imports this module on a normal start: a fresh SQLite database is made from `sql/sqlite_schema.sql`, which
-`python -m turnwise.server.storage.schema` writes from here, and Alembic upgrades older ones.
+Nothing imports this module on a normal start: a fresh database is made from `sql/sqlite_schema.sql` or
+`sql/postgres_schema.sql`, which `python -m turnwise.server.storage.schema` writes from here, and Alembic upgrades older
+ones.
 
 Six ideas carry the cost of the hot paths:
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Index,
     Integer,
     LargeBinary,
@@ -35,21 +37,25 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from turnwise.server.storage.database import SCHEMA_FILE, SCHEMA_VERSION
+from turnwise.server.storage.database import POSTGRES_SCHEMA_FILE, SCHEMA_FILE, SCHEMA_VERSION
 
-__all__ = ["metadata", "sqlite_schema"]
+__all__ = ["metadata", "postgres_schema", "sqlite_schema"]
 
 metadata: Final = MetaData()
+
+_text: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared by code point, as SQLite and Python do, whatever the database's own collation."""
 
 _key: Final = BigInteger().with_variant(Integer, "sqlite")
 
 Table(
     "accounts",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("id", _text, primary_key=True),
+    Column("name", _text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name", name="accounts_name"),
     sqlite_with_rowid=False,
@@ -58,10 +64,10 @@ Table(
 Table(
     "secrets",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("account", Text, nullable=False),
+    Column("id", _text, primary_key=True),
+    Column("account", _text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("hint", Text, nullable=False),
+    Column("hint", _text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
     UniqueConstraint("digest", name="secrets_digest"),
@@ -72,7 +78,7 @@ Table(
 Table(
     "settings",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", _text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -81,22 +87,22 @@ conversations: Final = Table(
     "conversations",
     metadata,
     Column("key", _key, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False),
-    Column("account", Text, nullable=False),
+    Column("id", _text, nullable=False),
+    Column("account", _text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("last_sequence", BigInteger, nullable=False),
-    Column("name", Text),
-    Column("bot_id", Text),
-    Column("model", Text),
-    Column("dataset_id", Text),
-    Column("skillset_id", Text),
+    Column("name", _text),
+    Column("bot_id", _text),
+    Column("model", _text),
+    Column("dataset_id", _text),
+    Column("skillset_id", _text),
     Column("privacy", Boolean),
     Column("moderation", Boolean),
-    Column("contact_id", Text),
-    Column("task_id", Text),
-    Column("space_id", Text),
+    Column("contact_id", _text),
+    Column("task_id", _text),
+    Column("space_id", _text),
     UniqueConstraint("id", name="conversations_id"),
     sqlite_autoincrement=True,
 )
@@ -112,19 +118,19 @@ Table(
     "conversation_texts",
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
-    Column("description", Text),
-    Column("meta", Text),
-    Column("backstory", Text),
+    Column("description", _text),
+    Column("meta", _text),
+    Column("backstory", _text),
 )
 
 Table(
     "conversation_terms",
     metadata,
-    Column("account", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
+    Column("account", _text, primary_key=True),
+    Column("name", _text, primary_key=True),
+    Column("value", _text, primary_key=True),
     Column("created_at", BigInteger, primary_key=True),
-    Column("id", Text, primary_key=True),
+    Column("id", _text, primary_key=True),
     Column("kinds", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -134,14 +140,14 @@ Table(
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("id", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("id", _text, nullable=False),
+    Column("type", _text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Column("name", Text),
-    Column("description", Text),
-    Column("meta", Text),
-    Column("text", Text, nullable=False),
+    Column("name", _text),
+    Column("description", _text),
+    Column("meta", _text),
+    Column("text", _text, nullable=False),
     UniqueConstraint("conversation", "id", name="messages_id"),
     sqlite_with_rowid=False,
 )
@@ -150,10 +156,10 @@ Table(
     "votes",
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
-    Column("message", Text, primary_key=True, comment="empty: the conversation itself"),
+    Column("message", _text, primary_key=True, comment="empty: the conversation itself"),
     Column("at", BigInteger, primary_key=True),
     Column("value", Integer, nullable=False),
-    Column("reason", Text),
+    Column("reason", _text),
     sqlite_with_rowid=False,
 )
 
@@ -162,7 +168,7 @@ Table(
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
     Column("at", BigInteger, primary_key=True),
-    Column("model", Text, primary_key=True),
+    Column("model", _text, primary_key=True),
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     sqlite_with_rowid=False,
@@ -176,7 +182,7 @@ Table(
     Column("digest", LargeBinary, nullable=False, comment="of account, path and the request's key"),
     Column("body", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("message_id", Text),
+    Column("message_id", _text),
     Column("answer", LargeBinary),
     UniqueConstraint("digest", name="idempotency_digest"),
 )
@@ -185,8 +191,8 @@ removed_conversations: Final = Table(
     "removed_conversations",
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
-    Column("id", Text, nullable=False),
-    Column("account", Text, nullable=False),
+    Column("id", _text, nullable=False),
+    Column("account", _text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger, nullable=False),
     Column("emptied", Boolean, nullable=False),
@@ -198,7 +204,7 @@ Table(
     "removed_messages",
     metadata,
     Column("conversation", _key, primary_key=True, autoincrement=False),
-    Column("id", Text, primary_key=True),
+    Column("id", _text, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("removed_at", BigInteger, nullable=False),
     Index("removed_messages_purge", "removed_at"),
@@ -208,7 +214,7 @@ Table(
 Table(
     "processes",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", _text, primary_key=True),
     Column("lease_until", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -216,18 +222,18 @@ Table(
 turns: Final = Table(
     "turns",
     metadata,
-    Column("id", Text, primary_key=True, comment="grows with time: purged from the front"),
-    Column("account", Text, nullable=False),
-    Column("conversation", Text),
-    Column("channel", Text),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("owner", Text, nullable=False, comment="the process that runs it; empty: nobody"),
+    Column("id", _text, primary_key=True, comment="grows with time: purged from the front"),
+    Column("account", _text, nullable=False),
+    Column("conversation", _text),
+    Column("channel", _text),
+    Column("kind", _text, nullable=False),
+    Column("state", _text, nullable=False),
+    Column("owner", _text, nullable=False, comment="the process that runs it; empty: nobody"),
     Column("attempt", Integer, nullable=False),
     Column("cancel", Boolean, nullable=False),
     Column("tokens", BigInteger, nullable=False),
-    Column("message", Text, comment="the user's, once it is stored"),
-    Column("reason", Text),
+    Column("message", _text, comment="the user's, once it is stored"),
+    Column("reason", _text),
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
@@ -255,10 +261,10 @@ Index(
 Table(
     "turn_events",
     metadata,
-    Column("turn", Text, primary_key=True),
+    Column("turn", _text, primary_key=True),
     Column("seq", Integer, primary_key=True, comment="0: the number of tokens alone"),
     Column("tokens", BigInteger, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", _text, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -266,8 +272,8 @@ channels: Final = Table(
     "channels",
     metadata,
     Column("key", _key, primary_key=True, autoincrement=True),
-    Column("account", Text, nullable=False),
-    Column("channel", Text, nullable=False),
+    Column("account", _text, nullable=False),
+    Column("channel", _text, nullable=False),
     Column("given_seq", BigInteger, nullable=False, comment="the last number given out"),
     Column("last_seq", BigInteger, nullable=False, comment="of the last message"),
     Column("kept", BigInteger, nullable=False, comment="messages on disk"),
@@ -295,7 +301,15 @@ Table(
 
 def sqlite_schema() -> str:
     """Return the statements that make a fresh SQLite database, the version Alembic reads included."""
-    dialect = sqlite.dialect()
+    return _schema(sqlite.dialect())
+
+
+def postgres_schema() -> str:
+    """Return the statements that make the tables in an empty PostgreSQL database, Alembic's included."""
+    return _schema(PGDialect())  # type: ignore[no-untyped-call]
+
+
+def _schema(dialect: Dialect) -> str:
     statements: list[str] = []
     for table in metadata.sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)))
@@ -317,3 +331,4 @@ def sqlite_schema() -> str:
 
 if __name__ == "__main__":
     Path(SCHEMA_FILE).write_text(sqlite_schema(), encoding="utf-8")
+    Path(POSTGRES_SCHEMA_FILE).write_text(postgres_schema(), encoding="utf-8")

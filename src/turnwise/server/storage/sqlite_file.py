@@ -14,7 +14,8 @@ from turnwise.server.ids import new_id as random_id
 from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.database import connect, create_file, prepare
 from turnwise.server.storage.readers import ReaderPool
-from turnwise.server.storage.writer import Connect, GroupWriter, Job
+from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job, SqlDatabase
+from turnwise.server.storage.writer import Connect, GroupWriter
 
 __all__ = ["SqliteFile"]
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 _TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 
-class SqliteFile:
+class SqliteFile(SqlDatabase):
     """One SQLite file, which several processes may share."""
 
     def __init__(
@@ -71,7 +72,7 @@ class SqliteFile:
             return False
         return True
 
-    async def _write(self, job: Job[T]) -> T:
+    async def _write(self, job: Job[T], *, to: str = "") -> T:  # noqa: ARG002 - one writes at a time
         try:
             return await self.writer.run(job)
         except (UnicodeError, OverflowError, sqlite3.Error) as error:
@@ -88,13 +89,11 @@ def _refusal(error: Exception) -> Exception:
     """Return what to raise for an error of Python's or SQLite's."""
     match error:
         case UnicodeError():
-            return BadRequest(
-                "A text holds half of a surrogate pair (U+D800 to U+DFFF), which is no character. Send whole ones."
-            )
+            return BadRequest(SURROGATES)
         case OverflowError():
-            return BadRequest("A number is too large to be stored. Send one that fits into 64 bits.")
+            return BadRequest(TOO_LARGE)
         case sqlite3.IntegrityError() if error.sqlite_errorcode in _TAKEN:
-            return Conflict("What is to be stored has an id that exists already. Use a new id.")
+            return Conflict(TAKEN)
         case sqlite3.OperationalError():
             return Unavailable(f"The database did not do what was asked: {error}. Try again.", retry_after=1)
         case _:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final, cast
 
 from turnwise.server.errors import Conflict, NotFound
 from turnwise.server.storage.base import Account, SecretInfo
-from turnwise.server.storage.jobs.rows import Row, run
+from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.statements import load
 
 __all__ = [
@@ -25,36 +24,36 @@ __all__ = [
 SQL: Final = load("accounts")
 
 
-def ensure_account(db: sqlite3.Connection, account: Account, now: int) -> Account:
+def ensure_account(db: Database, account: Account, now: int) -> Account:
     run(db, SQL["add_account"], account.id, account.name, now)
     return _account(run(db, SQL["account_by_name"], account.name).fetchone())
 
 
-def accounts(db: sqlite3.Connection) -> list[Account]:
+def accounts(db: Database) -> list[Account]:
     return [_account(row) for row in run(db, SQL["accounts"])]
 
 
-def add_secret(db: sqlite3.Connection, account_id: str, *, secret_id: str, digest: bytes, hint: str, now: int) -> None:
+def add_secret(db: Database, account_id: str, *, secret_id: str, digest: bytes, hint: str, now: int) -> None:
     if run(db, SQL["account_exists"], account_id).fetchone() is None:
         raise NotFound(f"There is no account {account_id!r}. Make it before its secrets.")
     if run(db, SQL["add_secret"], secret_id, account_id, digest, hint, now).fetchone() is None:
         raise Conflict("This secret belongs to another account already. Use a secret of its own for each account.")
 
 
-def find_account(db: sqlite3.Connection, digest: bytes) -> Account | None:
+def find_account(db: Database, digest: bytes) -> Account | None:
     row = run(db, SQL["account_by_digest"], digest).fetchone()
     return None if row is None else _account(row)
 
 
-def account_open(db: sqlite3.Connection, account_id: str) -> bool:
+def account_open(db: Database, account_id: str) -> bool:
     return bool(run(db, SQL["account_open"], account_id).fetchone()[0])
 
 
-def secrets(db: sqlite3.Connection) -> list[SecretInfo]:
+def secrets(db: Database) -> list[SecretInfo]:
     return [_secret(row) for row in run(db, SQL["secrets"])]
 
 
-def revoke_secret(db: sqlite3.Connection, secret_id: str, now: int) -> SecretInfo:
+def revoke_secret(db: Database, secret_id: str, now: int) -> SecretInfo:
     run(db, SQL["revoke_secret"], now, secret_id)
     row = run(db, SQL["secret"], secret_id).fetchone()
     if row is None:
@@ -62,7 +61,7 @@ def revoke_secret(db: sqlite3.Connection, secret_id: str, now: int) -> SecretInf
     return _secret(row)
 
 
-def signing_key(db: sqlite3.Connection, proposal: bytes) -> bytes:
+def signing_key(db: Database, proposal: bytes) -> bytes:
     run(db, SQL["add_setting"], "signing_key", proposal)
     return cast("bytes", run(db, SQL["setting"], "signing_key").fetchone()[0])
 

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 import msgspec
 
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.jobs.idempotency import remember_once
-from turnwise.server.storage.jobs.rows import Value, run
+from turnwise.server.storage.jobs.rows import Database, Value, run
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.journal import ChannelRow, Publication
 
@@ -48,44 +48,41 @@ BYTES_AT_ONCE: Final = 1024 * 1024
 LARGEST: Final = 2**63 - 1
 
 
-def publish(db: sqlite3.Connection, publications: Sequence[Publication], *, once: Once | None = None) -> list[int]:
+def publish(db: Database, publications: Sequence[Publication], *, once: Once | None = None) -> list[int]:
     if once is not None:
         remember_once(db, publications[0].account_id, once)
     reserved = [publication for publication in publications if publication.last_seq is not None]
     if reserved:
         _publish_reserved(db, reserved)
-    numbers = [
-        _publish_next(db, publication) if publication.last_seq is None else publication.last_seq
-        for publication in publications
-    ]
+    numbers = _publish_next(db, [publication for publication in publications if publication.last_seq is None])
     if publications:
         _trim(db)
-    return numbers
+    return [next(numbers) if publication.last_seq is None else publication.last_seq for publication in publications]
 
 
-def reserve_numbers(db: sqlite3.Connection, account_id: str, channel_id: str, count: int, now: int) -> int:
+def reserve_numbers(db: Database, account_id: str, channel_id: str, count: int, now: int) -> int:
     return cast("int", run(db, SQL["reserve"], account_id, channel_id, count, now).fetchone()[0]) - count + 1
 
 
-def channel_seq(db: sqlite3.Connection, account_id: str, channel_id: str) -> int:
+def channel_seq(db: Database, account_id: str, channel_id: str) -> int:
     row = run(db, SQL["given_seq"], account_id, channel_id).fetchone()
     return 0 if row is None else cast("int", row[0])
 
 
-def stored_seqs(db: sqlite3.Connection, channels: Sequence[tuple[str, str]]) -> list[int]:
+def stored_seqs(db: Database, channels: Sequence[tuple[str, str]]) -> list[int]:
     pairs = msgspec.json.encode(channels).decode()
     found = {(account, channel): seq for account, channel, seq in run(db, SQL["last_seqs"], pairs)}
     return [found.get(pair, 0) for pair in channels]
 
 
 def channel_rows(
-    db: sqlite3.Connection, account_id: str, channel_id: str, *, after: int, limit: int, now: int
+    db: Database, account_id: str, channel_id: str, *, after: int, limit: int, now: int
 ) -> list[ChannelRow]:
     rows = run(db, SQL["rows"], account_id, channel_id, after, now - KEPT, limit).fetchall()
     return [ChannelRow(seq=seq, count=count, at=at, data=data) for seq, count, at, data in rows]
 
 
-def channel_history(db: sqlite3.Connection, account_id: str, channel_id: str, *, length: int, now: int) -> int:
+def channel_history(db: Database, account_id: str, channel_id: str, *, length: int, now: int) -> int:
     # Asked for after the history, the last number could be one that was stored since: it would never be told.
     (last,) = stored_seqs(db, [(account_id, channel_id)])
     if length > 0:
@@ -95,7 +92,7 @@ def channel_history(db: sqlite3.Connection, account_id: str, channel_id: str, *,
     return last
 
 
-def purge_channels(db: sqlite3.Connection, *, now: int, limit: int) -> int:
+def purge_channels(db: Database, *, now: int, limit: int) -> int:
     """Remove up to `limit` rows of messages and channels that are too old; return how many went."""
     rows = _some_of(run(db, SQL["aged"], now - KEPT, limit).fetchall())
     db.executemany(SQL["delete"], [(key,) for key, *_ in rows])
@@ -103,14 +100,31 @@ def purge_channels(db: sqlite3.Connection, *, now: int, limit: int) -> int:
     return len(rows) + run(db, SQL["forget"], now - FORGOTTEN, limit - len(rows)).rowcount
 
 
-def _publish_next(db: sqlite3.Connection, publication: Publication) -> int:
-    place = publication.account_id, publication.channel_id
-    key, seq = run(db, SQL["advance"], *place, publication.count, publication.now).fetchone()
-    run(db, SQL["add"], key, seq, publication.count, publication.now, publication.data)
-    return cast("int", seq)
+def _publish_next(db: Database, publications: Sequence[Publication]) -> Iterator[int]:
+    """Store publications under the next free numbers; return each one's last, in order."""
+    counts: defaultdict[tuple[str, str], int] = defaultdict(int)
+    latest: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for publication in publications:
+        place = publication.account_id, publication.channel_id
+        counts[place] += publication.count
+        latest[place] = max(latest[place], publication.now)
+    keys: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    for place, count in sorted(counts.items()):
+        keys[place], last = run(db, SQL["advance"], *place, count, latest[place]).fetchone()
+        numbers[place] = last - count
+    rows: list[tuple[Value, ...]] = []
+    given: list[int] = []
+    for publication in publications:
+        place = publication.account_id, publication.channel_id
+        numbers[place] += publication.count
+        given.append(numbers[place])
+        rows.append((keys[place], numbers[place], publication.count, publication.now, publication.data))
+    db.executemany(SQL["add"], rows)
+    return iter(given)
 
 
-def _publish_reserved(db: sqlite3.Connection, publications: Sequence[Publication]) -> None:
+def _publish_reserved(db: Database, publications: Sequence[Publication]) -> None:
     db.executemany(SQL["advance_to"], [(p.account_id, p.channel_id, p.last_seq, p.count, p.now) for p in publications])
     db.executemany(
         SQL["add_reserved"],
@@ -118,7 +132,7 @@ def _publish_reserved(db: sqlite3.Connection, publications: Sequence[Publication
     )
 
 
-def _trim(db: sqlite3.Connection) -> None:
+def _trim(db: Database) -> None:
     """Take the oldest rows from channels that keep too many messages."""
     for key, kept in run(db, SQL["full"], TRIMMED_AT_ONCE).fetchall():
         gone: list[tuple[Value, ...]] = []

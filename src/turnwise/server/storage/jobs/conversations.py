@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final, cast
 
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 from turnwise.server.storage.base import Changes, Once
 from turnwise.server.storage.jobs.idempotency import remember_once
 from turnwise.server.storage.jobs.rows import (
+    Database,
     Row,
     Value,
     forbidden,
@@ -41,7 +41,7 @@ _FIXED: Final = frozenset({"id", "created_at", "updated_at"})
 _CHANGEABLE: Final = frozenset(Conversation.__struct_fields__) - _FIXED
 
 
-def owned(db: sqlite3.Connection, account_id: str, conversation_id: str, now: int) -> int:
+def owned(db: Database, account_id: str, conversation_id: str, now: int) -> int:
     """Return the key of a conversation that exists and belongs to the account."""
     row = cast("Row | None", run(db, SQL["owner"], conversation_id).fetchone())
     if row is None:
@@ -51,9 +51,7 @@ def owned(db: sqlite3.Connection, account_id: str, conversation_id: str, now: in
     return cast("int", key)
 
 
-def fetch_conversation(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, now: int
-) -> tuple[int, Conversation]:
+def fetch_conversation(db: Database, account_id: str, conversation_id: str, now: int) -> tuple[int, Conversation]:
     """Return a conversation with its key."""
     row = cast("Row | None", run(db, SQL["fetch"], conversation_id).fetchone())
     if row is None:
@@ -63,7 +61,7 @@ def fetch_conversation(
     return cast("int", key), to_conversation(row)
 
 
-def add_conversation(db: sqlite3.Connection, account_id: str, conversation: Conversation, *, messages: int) -> None:
+def add_conversation(db: Database, account_id: str, conversation: Conversation, *, messages: int) -> None:
     """Store a conversation that is to hold so many messages."""
     cursor = run(
         db,
@@ -82,7 +80,7 @@ def add_conversation(db: sqlite3.Connection, account_id: str, conversation: Conv
 
 
 def update_conversation(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation_id: str,
     changes: Changes,
@@ -93,6 +91,7 @@ def update_conversation(
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
+    owned(db, account_id, conversation_id, now)  # so that what is read next stays as it is until it is written
     key, old = fetch_conversation(db, account_id, conversation_id, now)
     unknown = changes.keys() - _CHANGEABLE
     if unknown:
@@ -107,16 +106,14 @@ def update_conversation(
     _set_terms(db, account_id, old, terms(old), terms(new))
 
 
-def delete_conversation(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, *, once: Once | None, now: int
-) -> None:
+def delete_conversation(db: Database, account_id: str, conversation_id: str, *, once: Once | None, now: int) -> None:
     if once is not None:
         remember_once(db, account_id, once)
     owned(db, account_id, conversation_id, now)
     remove_conversation(db, conversation_id, now)
 
 
-def remove_conversation(db: sqlite3.Connection, conversation_id: str, now: int) -> None:
+def remove_conversation(db: Database, conversation_id: str, now: int) -> None:
     """Remove a conversation from every list and end its turns; what it holds is left to be purged."""
     row = cast("Row", run(db, SQL["fetch"], conversation_id).fetchone())
     conversation = to_conversation(row)
@@ -129,7 +126,7 @@ def remove_conversation(db: sqlite3.Connection, conversation_id: str, now: int) 
 
 
 def extend_conversation(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, *, count: int, moment: float, now: int
+    db: Database, account_id: str, conversation_id: str, *, count: int, moment: float, now: int
 ) -> None:
     """Make room for `count` messages, the last of them created at `moment`."""
     cursor = run(db, SQL["extend"], count, whole(moment), conversation_id, account_id, now)
@@ -162,7 +159,7 @@ def _small(conversation: Conversation) -> tuple[Value, ...]:
     )
 
 
-def _set_texts(db: sqlite3.Connection, key: int, conversation: Conversation) -> None:
+def _set_texts(db: Database, key: int, conversation: Conversation) -> None:
     texts = (conversation.description, packed_meta(conversation.meta), conversation.backstory)
     if any(text is not None for text in texts):
         run(db, SQL["set_texts"], key, *texts)
@@ -170,7 +167,7 @@ def _set_texts(db: sqlite3.Connection, key: int, conversation: Conversation) -> 
         run(db, SQL["delete_texts"], key)
 
 
-def _set_terms(db: sqlite3.Connection, account_id: str, conversation: Conversation, old: Terms, new: Terms) -> None:
+def _set_terms(db: Database, account_id: str, conversation: Conversation, old: Terms, new: Terms) -> None:
     if old == new:
         return
     place = (whole(conversation.created_at), conversation.id)

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from typing import Final
 
 from turnwise.server.storage.base import AlreadyDone, Once
-from turnwise.server.storage.jobs.rows import run
+from turnwise.server.storage.jobs.rows import Database, run
 from turnwise.server.storage.jobs.statements import load
 
 __all__ = ["KEPT", "answer_once", "find_once", "remember_once"]
@@ -19,11 +18,11 @@ KEPT: Final = 24 * 60 * 60 * 1000
 """Milliseconds for which a key is remembered."""
 
 
-def find_once(db: sqlite3.Connection, account_id: str, path: str, key: str, now: int) -> AlreadyDone | None:
+def find_once(db: Database, account_id: str, path: str, key: str, now: int) -> AlreadyDone | None:
     return _known(db, _digest(account_id, path, key), now)
 
 
-def remember_once(db: sqlite3.Connection, account_id: str, once: Once, message_id: str | None = None) -> None:
+def remember_once(db: Database, account_id: str, once: Once, message_id: str | None = None) -> None:
     """Remember a request; raise `AlreadyDone` where it is known."""
     digest = _digest(account_id, once.path, once.key)
     values = (digest, once.body, once.now, message_id, once.answer)
@@ -36,14 +35,14 @@ def remember_once(db: sqlite3.Connection, account_id: str, once: Once, message_i
     run(db, SQL["remember"], *values)
 
 
-def answer_once(db: sqlite3.Connection, account_id: str, once: Once) -> None:
+def answer_once(db: Database, account_id: str, once: Once) -> None:
     """Add its answer to a request that was begun; raise `AlreadyDone` where it has one, or was another request."""
     digest = _digest(account_id, once.path, once.key)
     if run(db, SQL["answer"], once.answer, digest, once.body, once.now - KEPT).rowcount == 0:
         remember_once(db, account_id, once)
 
 
-def _known(db: sqlite3.Connection, digest: bytes, now: int) -> AlreadyDone | None:
+def _known(db: Database, digest: bytes, now: int) -> AlreadyDone | None:
     row = run(db, SQL["find"], digest, now - KEPT).fetchone()
     return None if row is None else AlreadyDone(body=row[0], answer=row[1], message_id=row[2])
 

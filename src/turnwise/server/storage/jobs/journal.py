@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import cast
 
@@ -14,7 +13,7 @@ from turnwise.server.storage.jobs.channels import publish
 from turnwise.server.storage.jobs.conversations import fetch_conversation, owned
 from turnwise.server.storage.jobs.idempotency import answer_once, find_once, remember_once
 from turnwise.server.storage.jobs.messages import append, newest
-from turnwise.server.storage.jobs.rows import Row, run
+from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.turns import SQL, end_abandoned, interrupt, is_alive, to_turn
 from turnwise.server.storage.journal import Busy, Flush, NewTurn, Place, Publication, TurnLost, TurnRow, TurnState
 from turnwise.types.message import Message
@@ -34,7 +33,7 @@ __all__ = [
 
 
 def start_turn(
-    db: sqlite3.Connection,
+    db: Database,
     turn: NewTurn,
     message: Message | None,
     *,
@@ -57,7 +56,7 @@ def start_turn(
 
 
 def resume_turn(
-    db: sqlite3.Connection,
+    db: Database,
     place: Place,
     message: Message | None,
     *,
@@ -87,14 +86,14 @@ def resume_turn(
     return _start_with(db, account_id, conversation_id, recent, now)
 
 
-def run_stateless(db: sqlite3.Connection, place: Place, *, moment: int, published: Publication | None) -> None:
+def run_stateless(db: Database, place: Place, *, moment: int, published: Publication | None) -> None:
     if run(db, SQL["run_stateless"], moment, place.turn_id, place.attempt, place.process_id).rowcount == 0:
         raise _lost(place)
     if published is not None:
         publish(db, [published])
 
 
-def queue_turn(db: sqlite3.Connection, turn: NewTurn, *, once: Once | None, now: int) -> TurnRow | None:
+def queue_turn(db: Database, turn: NewTurn, *, once: Once | None, now: int) -> TurnRow | None:
     if turn.conversation_id is not None:
         owned(db, turn.account_id, turn.conversation_id, now)
     if once is not None:
@@ -107,7 +106,7 @@ def queue_turn(db: sqlite3.Connection, turn: NewTurn, *, once: Once | None, now:
     return to_turn(db, run(db, SQL["of_channel"], turn.account_id, turn.channel_id).fetchone())
 
 
-def flush(db: sqlite3.Connection, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
+def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
     unfinished: dict[tuple[str, str, int], bool] = {}
     for process_id in {item.place.process_id for item in flushes}:
         for id_, attempt, cancel in run(db, SQL["unfinished_of"], process_id).fetchall():
@@ -133,7 +132,7 @@ def flush(db: sqlite3.Connection, flushes: Sequence[Flush]) -> tuple[list[str], 
 
 
 def store_step(
-    db: sqlite3.Connection,
+    db: Database,
     place: Place,
     exchange: Exchange,
     *,
@@ -156,7 +155,7 @@ def store_step(
 
 
 def settle_turn(
-    db: sqlite3.Connection,
+    db: Database,
     place: Place,
     exchange: Exchange,
     *,
@@ -189,7 +188,7 @@ def settle_turn(
 
 
 def find_turn(
-    db: sqlite3.Connection, account_id: str, conversation_id: str | None, channel_id: str | None, now: int
+    db: Database, account_id: str, conversation_id: str | None, channel_id: str | None, now: int
 ) -> TurnRow | None:
     if conversation_id is not None:
         owned(db, account_id, conversation_id, now)
@@ -202,7 +201,7 @@ def find_turn(
 
 
 def cancel_turn(
-    db: sqlite3.Connection, account_id: str, conversation_id: str | None, channel_id: str | None, now: int
+    db: Database, account_id: str, conversation_id: str | None, channel_id: str | None, now: int
 ) -> TurnRow | None:
     if conversation_id is not None:
         owned(db, account_id, conversation_id, now)
@@ -222,11 +221,11 @@ def cancel_turn(
     return to_turn(db, run(db, SQL["turn"], turn.id).fetchone())
 
 
-def cancelled_turns(db: sqlite3.Connection, process_id: str) -> list[str]:
+def cancelled_turns(db: Database, process_id: str) -> list[str]:
     return [id_ for (id_,) in run(db, SQL["cancelled_of"], process_id).fetchall()]
 
 
-def _start(db: sqlite3.Connection, turn: NewTurn, message: Message | None, now: int, new_id: NewId) -> None:
+def _start(db: Database, turn: NewTurn, message: Message | None, now: int, new_id: NewId) -> None:
     """Write the row of a turn that runs at once."""
     values = (
         turn.id,
@@ -250,16 +249,18 @@ def _start(db: sqlite3.Connection, turn: NewTurn, message: Message | None, now: 
     run(db, SQL["start"], *values)
 
 
-def _make_way(db: sqlite3.Connection, conversation_id: str, moment: int, now: int, new_id: NewId) -> None:
+def _make_way(db: Database, conversation_id: str, moment: int, now: int, new_id: NewId) -> None:
     """Settle the running turn of a conversation if its process died; raise `Busy` for one that is to go on."""
-    row = cast("Row", run(db, SQL["running_in"], conversation_id).fetchone())
+    row = cast("Row | None", run(db, SQL["running_in"], conversation_id).fetchone())
+    if row is None:  # another process has just ended it
+        return
     turn = to_turn(db, row)
     if turn.kind == "dispatch" or is_alive(db, turn.process_id):
         raise Busy(f"The turn {turn.id!r} of this conversation is running. Try again when it has ended.")
     interrupt(db, turn, moment=moment, now=now, new_id=new_id)
 
 
-def _start_with(db: sqlite3.Connection, account_id: str, conversation_id: str, recent: int, now: int) -> TurnStart:
+def _start_with(db: Database, account_id: str, conversation_id: str, recent: int, now: int) -> TurnStart:
     key, conversation = fetch_conversation(db, account_id, conversation_id, now)
     return TurnStart(conversation=conversation, history=newest(db, key, recent))
 

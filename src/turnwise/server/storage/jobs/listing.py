@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from typing import Final, cast
 
 from turnwise.server.errors import BadRequest
 from turnwise.server.storage.base import ConversationQuery
 from turnwise.server.storage.jobs.conversations import SQL
-from turnwise.server.storage.jobs.rows import Row, Value, run, to_conversation
+from turnwise.server.storage.jobs.rows import Database, Row, Value, run, to_conversation
 from turnwise.server.storage.jobs.terms import Condition, conditions
 from turnwise.types.conversation import Conversation
 
@@ -25,9 +24,7 @@ Place = tuple[int, str]
 _FIRST: Final[dict[str, Place]] = {"asc": (-(2**63), ""), "desc": (2**63 - 1, "")}
 
 
-def list_conversations(
-    db: sqlite3.Connection, account_id: str, query: ConversationQuery, now: int
-) -> list[Conversation]:
+def list_conversations(db: Database, account_id: str, query: ConversationQuery, now: int) -> list[Conversation]:
     place = _FIRST[query.order] if query.cursor is None else _place(db, account_id, query.cursor)
     asked = conditions(query)
     if not asked:
@@ -43,7 +40,7 @@ def filter_statement(order: str, others: list[Condition]) -> str:
     return SQL[f"filter_{order}"].replace("/* others */", "\n".join(clauses))
 
 
-def _place(db: sqlite3.Connection, account_id: str, cursor: str) -> Place:
+def _place(db: Database, account_id: str, cursor: str) -> Place:
     for statement in (SQL["cursor"], SQL["removed_cursor"]):
         row = run(db, statement, cursor, account_id).fetchone()
         if row is not None:
@@ -52,7 +49,7 @@ def _place(db: sqlite3.Connection, account_id: str, cursor: str) -> Place:
 
 
 def _filtered(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     query: ConversationQuery,
     asked: list[Condition],
@@ -75,7 +72,7 @@ def _filtered(
     return [row for row, _ in zip(merged, range(query.take), strict=False)]
 
 
-def _count(db: sqlite3.Connection, account_id: str, condition: Condition) -> int:
+def _count(db: Database, account_id: str, condition: Condition) -> int:
     return sum(
         run(db, SQL["term_count"], account_id, condition.name, value, ENOUGH).fetchone()[0]
         for value in condition.values

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -13,7 +12,7 @@ from turnwise.server.errors import BadRequest
 from turnwise.server.storage.base import Changes, MessageQuery, Once, UsedTokens, Vote
 from turnwise.server.storage.jobs.conversations import add_conversation, extend_conversation, owned
 from turnwise.server.storage.jobs.idempotency import remember_once
-from turnwise.server.storage.jobs.rows import Row, merged_meta, missing, packed_meta, run, to_message, whole
+from turnwise.server.storage.jobs.rows import Database, Row, merged_meta, missing, packed_meta, run, to_message, whole
 from turnwise.server.storage.jobs.statements import load
 from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
@@ -41,7 +40,7 @@ _FIRST: Final = {"asc": 0, "desc": 2**63 - 1}
 
 
 def create_conversation(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation: Conversation,
     messages: Sequence[Message],
@@ -55,7 +54,7 @@ def create_conversation(
 
 
 def add_messages(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation_id: str,
     messages: Sequence[Message],
@@ -70,7 +69,7 @@ def add_messages(
 
 
 def append(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation_id: str,
     messages: Sequence[Message],
@@ -89,19 +88,19 @@ def append(
             run(db, SQL["add_used"], key, turn.at, turn.model, turn.input_tokens, turn.output_tokens)
 
 
-def newest(db: sqlite3.Connection, key: int, count: int) -> list[Message]:
+def newest(db: Database, key: int, count: int) -> list[Message]:
     """Return the last `count` messages of a conversation, oldest first."""
     rows = run(db, SQL["list_desc"], key, _FIRST["desc"], count).fetchall()
     return [to_message(row) for row in reversed(rows)]
 
 
-def fetch_message(db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
+def fetch_message(db: Database, account_id: str, conversation_id: str, message_id: str, now: int) -> Message:
     key = owned(db, account_id, conversation_id, now)
     return to_message(_row(db, key, message_id))
 
 
 def update_message(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation_id: str,
     message_id: str,
@@ -128,7 +127,7 @@ def update_message(
 
 
 def delete_message(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, message_id: str, *, once: Once | None, now: int
+    db: Database, account_id: str, conversation_id: str, message_id: str, *, once: Once | None, now: int
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
@@ -139,16 +138,14 @@ def delete_message(
     run(db, SQL["mark_removed"], key, message_id, row[0], now)
 
 
-def list_messages(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, query: MessageQuery, now: int
-) -> list[Message]:
+def list_messages(db: Database, account_id: str, conversation_id: str, query: MessageQuery, now: int) -> list[Message]:
     key = owned(db, account_id, conversation_id, now)
     place = _FIRST[query.order] if query.cursor is None else _sequence(db, key, query.cursor)
     return [to_message(row) for row in run(db, SQL[f"list_{query.order}"], key, place, query.take)]
 
 
 def vote_conversation(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, vote: Vote, *, once: Once | None, now: int
+    db: Database, account_id: str, conversation_id: str, vote: Vote, *, once: Once | None, now: int
 ) -> None:
     if once is not None:
         remember_once(db, account_id, once)
@@ -157,7 +154,7 @@ def vote_conversation(
 
 
 def vote_message(
-    db: sqlite3.Connection,
+    db: Database,
     account_id: str,
     conversation_id: str,
     message_id: str,
@@ -175,7 +172,7 @@ def vote_message(
 
 
 def conversation_usage(
-    db: sqlite3.Connection, account_id: str, conversation_id: str, *, begin: int, end: int, now: int
+    db: Database, account_id: str, conversation_id: str, *, begin: int, end: int, now: int
 ) -> ConversationUsage:
     key = owned(db, account_id, conversation_id, now)
     return ConversationUsage(
@@ -184,7 +181,7 @@ def conversation_usage(
     )
 
 
-def _insert(db: sqlite3.Connection, conversation_id: str, messages: Sequence[Message]) -> None:
+def _insert(db: Database, conversation_id: str, messages: Sequence[Message]) -> None:
     """Insert the messages that the conversation was made room for."""
     for after, message in zip(reversed(range(len(messages))), messages, strict=True):
         run(
@@ -203,14 +200,14 @@ def _insert(db: sqlite3.Connection, conversation_id: str, messages: Sequence[Mes
         )
 
 
-def _row(db: sqlite3.Connection, key: int, message_id: str) -> Row:
+def _row(db: Database, key: int, message_id: str) -> Row:
     row = cast("Row | None", run(db, SQL["fetch"], key, message_id).fetchone())
     if row is None:
         raise missing("message", message_id)
     return row
 
 
-def _sequence(db: sqlite3.Connection, key: int, cursor: str) -> int:
+def _sequence(db: Database, key: int, cursor: str) -> int:
     for statement in (SQL["sequence"], SQL["removed_sequence"]):
         row = run(db, statement, key, cursor).fetchone()
         if row is not None:
@@ -218,5 +215,5 @@ def _sequence(db: sqlite3.Connection, key: int, cursor: str) -> int:
     raise BadRequest(f"cursor: {cursor!r} is no message of this conversation. Give a cursor that `list` answered.")
 
 
-def _vote(db: sqlite3.Connection, key: int, message_id: str, vote: Vote) -> None:
+def _vote(db: Database, key: int, message_id: str, vote: Vote) -> None:
     run(db, SQL["vote"], key, message_id, vote.at, vote.value, vote.reason, vote.window)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -13,6 +12,8 @@ from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
 
 __all__ = [
+    "Database",
+    "Result",
     "Row",
     "Value",
     "forbidden",
@@ -31,9 +32,40 @@ Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
 
 
-def run(connection: sqlite3.Connection, statement: str, *values: Value) -> sqlite3.Cursor:
+class Result(Protocol):
+    """What a statement did and found, as `sqlite3.Cursor` has it; rows are read once, from the first to the last."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it wrote."""
+        ...
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - its statement knows what a row holds
+        """Return the next row, or None."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Database(Protocol):
+    """What jobs ask of a connection: SQLite's own is one."""
+
+    def execute(self, statement: str, values: Sequence[Value] = ..., /) -> Result:
+        """Execute a statement."""
+        ...
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Value]], /) -> object:
+        """Execute a statement that returns no rows, once for each row of values."""
+        ...
+
+
+def run(db: Database, statement: str, *values: Value) -> Result:
     """Execute a statement."""
-    return connection.execute(statement, values)
+    return db.execute(statement, values)
 
 
 def packed_meta(meta: Mapping[str, object] | None) -> str | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -11,7 +10,7 @@ from turnwise.server.errors import NotFound
 from turnwise.server.ids import NewId
 from turnwise.server.storage.jobs.idempotency import KEPT
 from turnwise.server.storage.jobs.messages import append
-from turnwise.server.storage.jobs.rows import Row, run
+from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.journal import TurnKind, TurnRow, TurnState
 from turnwise.types.message import Message
@@ -33,30 +32,28 @@ __all__ = [
 SQL: Final = load("journal")
 
 
-def register_process(db: sqlite3.Connection, process_id: str, lease_ms: int) -> None:
+def register_process(db: Database, process_id: str, lease_ms: int) -> None:
     run(db, SQL["disown"], process_id)
     run(db, SQL["register"], process_id, lease_ms)
 
 
-def renew_process(db: sqlite3.Connection, process_id: str, lease_ms: int) -> bool:
+def renew_process(db: Database, process_id: str, lease_ms: int) -> bool:
     return run(db, SQL["renew"], process_id, lease_ms).rowcount == 1
 
 
-def leave_process(db: sqlite3.Connection, process_id: str) -> None:
+def leave_process(db: Database, process_id: str) -> None:
     run(db, SQL["leave"], process_id)
 
 
-def is_alive(db: sqlite3.Connection, process_id: str) -> bool:
+def is_alive(db: Database, process_id: str) -> bool:
     return bool(run(db, SQL["alive"], process_id).fetchone()[0])
 
 
-def any_lapsed(db: sqlite3.Connection) -> bool:
+def any_lapsed(db: Database) -> bool:
     return bool(run(db, SQL["any_lapsed"]).fetchone()[0])
 
 
-def claim_lapsed(
-    db: sqlite3.Connection, process_id: str, *, limit: int, moment: int, now: int, new_id: NewId
-) -> list[TurnRow]:
+def claim_lapsed(db: Database, process_id: str, *, limit: int, moment: int, now: int, new_id: NewId) -> list[TurnRow]:
     if not is_alive(db, process_id):
         return []
     adopted: list[TurnRow] = []
@@ -71,7 +68,7 @@ def claim_lapsed(
     return adopted
 
 
-def interrupt(db: sqlite3.Connection, turn: TurnRow, *, moment: int, now: int, new_id: NewId) -> None:
+def interrupt(db: Database, turn: TurnRow, *, moment: int, now: int, new_id: NewId) -> None:
     """End a turn whose process died; what it had said becomes a message, where there is still a conversation."""
     end_abandoned(db, turn.id, "interrupted", "crash", moment)
     if not turn.text or turn.conversation_id is None:
@@ -84,19 +81,19 @@ def interrupt(db: sqlite3.Connection, turn: TurnRow, *, moment: int, now: int, n
         return
 
 
-def end_abandoned(db: sqlite3.Connection, turn_id: str, state: TurnState, reason: str, moment: int) -> None:
+def end_abandoned(db: Database, turn_id: str, state: TurnState, reason: str, moment: int) -> None:
     """End a turn that nobody runs."""
     run(db, SQL["end_abandoned"], state, reason, moment, 0, turn_id)
     run(db, SQL["forget_events"], turn_id)
 
 
-def purge_turns(db: sqlite3.Connection, *, now: int, limit: int) -> int:
+def purge_turns(db: Database, *, now: int, limit: int) -> int:
     """Remove up to `limit` turns that ended a day ago, and processes that died; return how many turns went."""
     run(db, SQL["bury"])
     return run(db, SQL["purge"], now - KEPT, limit).rowcount
 
 
-def to_turn(db: sqlite3.Connection, row: Row) -> TurnRow:
+def to_turn(db: Database, row: Row) -> TurnRow:
     """Return the turn in a row of journal.sql's `columns`, with what was journaled of it."""
     id_, account_id, conversation_id, channel_id, kind, state, attempt, owner, *more = row
     message_id, request, steps, tokens, reason, created_at, started_at, ended_at, cancel = more

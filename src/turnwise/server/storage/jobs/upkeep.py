@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from turnwise.server.storage.jobs.conversations import remove_conversation
 from turnwise.server.storage.jobs.idempotency import KEPT
-from turnwise.server.storage.jobs.rows import run
+from turnwise.server.storage.jobs.rows import Database, run
 from turnwise.server.storage.jobs.statements import load
 
 __all__ = ["purge"]
@@ -18,7 +17,7 @@ _CONTENTS: Final = ("purge_messages", "purge_votes", "purge_used", "purge_remove
 _AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_idempotency")
 
 
-def purge(db: sqlite3.Connection, *, now: int, limit: int) -> int:
+def purge(db: Database, *, now: int, limit: int) -> int:
     """Remove up to `limit` rows; return how many went, 0 only where nothing is left to remove."""
     expired = run(db, SQL["expired"], now, limit).fetchall()
     for (conversation_id,) in expired:
@@ -32,7 +31,7 @@ def purge(db: sqlite3.Connection, *, now: int, limit: int) -> int:
     return gone
 
 
-def _empty(db: sqlite3.Connection, key: int, limit: int) -> int:
+def _empty(db: Database, key: int, limit: int) -> int:
     gone = 0
     for name in _CONTENTS:
         gone += run(db, SQL[name], key, limit - gone).rowcount

@@ -8,16 +8,18 @@ writes the SQL of fresh databases.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from turnwise.server.storage.database import connect
 
-__all__ = ["upgrade"]
+__all__ = ["upgrade", "upgrade_postgres"]
 
 
 def upgrade(path: Path, revision: str = "head") -> None:
@@ -28,14 +30,30 @@ def upgrade(path: Path, revision: str = "head") -> None:
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=NullPool)
     event.listen(engine, "begin", _begin_immediate)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     try:
         with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            _migrate(connection, revision)
     finally:
         engine.dispose()
+
+
+async def upgrade_postgres(connect: Callable[[], Awaitable[object]], lock: int, revision: str = "head") -> None:
+    """The same for PostgreSQL, over one of asyncpg's connections and under an advisory lock."""
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+            await connection.run_sync(_migrate, revision)
+    finally:
+        await engine.dispose()
+
+
+def _migrate(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def _begin_immediate(connection: Connection) -> None:

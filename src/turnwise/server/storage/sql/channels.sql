@@ -1,21 +1,21 @@
 -- name: reserve
 INSERT INTO channels (account, channel, given_seq, last_seq, kept, used_at) VALUES (?, ?, ?, 0, 0, ?)
 ON CONFLICT (account, channel) DO UPDATE
-SET given_seq = given_seq + excluded.given_seq, used_at = max(used_at, excluded.used_at)
+SET given_seq = channels.given_seq + excluded.given_seq, used_at = max(used_at, excluded.used_at)
 RETURNING given_seq
 
 -- name: advance
 INSERT INTO channels (account, channel, given_seq, last_seq, kept, used_at) VALUES (?1, ?2, ?3, ?3, ?3, ?4)
 ON CONFLICT (account, channel) DO UPDATE
-SET given_seq = given_seq + excluded.given_seq, last_seq = given_seq + excluded.given_seq,
-    kept = kept + excluded.kept, used_at = max(used_at, excluded.used_at)
+SET given_seq = channels.given_seq + excluded.given_seq, last_seq = channels.given_seq + excluded.given_seq,
+    kept = channels.kept + excluded.kept, used_at = max(used_at, excluded.used_at)
 RETURNING key, last_seq
 
 -- name: advance_to
 INSERT INTO channels (account, channel, given_seq, last_seq, kept, used_at) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
 ON CONFLICT (account, channel) DO UPDATE
 SET given_seq = max(given_seq, excluded.given_seq), last_seq = max(last_seq, excluded.last_seq),
-    kept = kept + excluded.kept, used_at = max(used_at, excluded.used_at)
+    kept = channels.kept + excluded.kept, used_at = max(used_at, excluded.used_at)
 
 -- name: add
 INSERT INTO channel_messages (channel, seq, count, at, data) VALUES (?, ?, ?, ?, ?)
@@ -47,7 +47,7 @@ SELECT min(first + CASE WHEN total > ?4 THEN total - ?4 ELSE 0 END) FROM (
     WHERE c.account = ?1 AND c.channel = ?2 AND m.at > ?3
     ORDER BY m.seq DESC
     LIMIT ?4
-)
+) newest
 WHERE total - count < ?4
 
 -- name: full
@@ -59,7 +59,7 @@ SELECT key, count, length(data) FROM channel_messages WHERE channel = ? ORDER BY
 -- name: aged
 SELECT key, channel, count, length(data) FROM (
     SELECT key, channel, count, at, data FROM channel_messages ORDER BY key LIMIT ?2
-)
+) oldest
 WHERE at <= ?1
 
 -- name: delete
@@ -69,6 +69,6 @@ DELETE FROM channel_messages WHERE key = ?
 UPDATE channels SET kept = kept - ? WHERE key = ?
 
 -- name: forget
-DELETE FROM channels WHERE key IN (
-    SELECT key FROM channels WHERE kept = 0 AND used_at <= ? ORDER BY used_at LIMIT ?
+DELETE FROM channels WHERE kept = 0 AND used_at <= ?1 AND key IN (
+    SELECT key FROM channels WHERE kept = 0 AND used_at <= ?1 ORDER BY used_at LIMIT ?2
 )

@@ -36,14 +36,14 @@ WHERE id = ? AND account = ? AND (expires_at IS NULL OR expires_at > ?)
 DELETE FROM conversations WHERE key = ?
 
 -- name: cancel_turns
-UPDATE turns SET cancel = 1 WHERE conversation = ? AND ended_at IS NULL
+UPDATE turns SET cancel = TRUE WHERE conversation = ? AND ended_at IS NULL
 
 -- name: delete_texts
 DELETE FROM conversation_texts WHERE conversation = ?
 
 -- name: mark_removed
 INSERT INTO removed_conversations (conversation, id, account, created_at, removed_at, emptied)
-VALUES (?, ?, ?, ?, ?, 0)
+VALUES (?, ?, ?, ?, ?, FALSE)
 
 -- name: set_term
 INSERT INTO conversation_terms (account, name, value, created_at, id, kinds) VALUES (?, ?, ?, ?, ?, ?)
@@ -82,7 +82,7 @@ SELECT {columns}
 FROM conversation_terms f
 CROSS JOIN conversations c ON c.id = f.id
 LEFT JOIN conversation_texts t ON t.conversation = c.key
-WHERE f.account = ? AND f.name = ? AND f.value = ? AND f.kinds & ?
+WHERE f.account = ? AND f.name = ? AND f.value = ? AND (f.kinds & ?) <> 0
 AND (f.created_at, f.id) < (?, ?) AND (c.expires_at IS NULL OR c.expires_at > ?) /* others */
 ORDER BY f.created_at DESC, f.id DESC
 LIMIT ?
@@ -92,7 +92,7 @@ SELECT {columns}
 FROM conversation_terms f
 CROSS JOIN conversations c ON c.id = f.id
 LEFT JOIN conversation_texts t ON t.conversation = c.key
-WHERE f.account = ? AND f.name = ? AND f.value = ? AND f.kinds & ?
+WHERE f.account = ? AND f.name = ? AND f.value = ? AND (f.kinds & ?) <> 0
 AND (f.created_at, f.id) > (?, ?) AND (c.expires_at IS NULL OR c.expires_at > ?) /* others */
 ORDER BY f.created_at, f.id
 LIMIT ?
@@ -101,5 +101,5 @@ LIMIT ?
 AND EXISTS (
     SELECT 1 FROM conversation_terms o
     WHERE o.account = f.account AND o.name = ? AND o.value IN (/* values */)
-    AND o.created_at = f.created_at AND o.id = f.id AND o.kinds & ?
+    AND o.created_at = f.created_at AND o.id = f.id AND (o.kinds & ?) <> 0
 )

@@ -52,7 +52,7 @@ INSERT INTO turns (
     id, account, conversation, channel, kind, state, owner, attempt, message, request, tokens, cancel, created_at,
     started_at
 )
-SELECT ?1, ?2, ?3, ?4, ?5, 'running', ?6, 1, ?7, ?8, 0, 0, ?9, ?9
+SELECT ?1, ?2, ?3, ?4, ?5, 'running', ?6, 1, ?7, ?8, 0, FALSE, ?9, ?9
 FROM conversations
 WHERE id = ?3 AND account = ?2 AND (expires_at IS NULL OR expires_at > ?10)
 AND EXISTS (SELECT 1 FROM processes p WHERE p.id = ?6 AND p.lease_until > {now_fragment})
@@ -62,7 +62,7 @@ ON CONFLICT (conversation) WHERE state = 'running' DO NOTHING
 INSERT INTO turns (
     id, account, conversation, channel, kind, state, owner, attempt, request, tokens, cancel, created_at
 )
-SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, 1, ?7, 0, 0, ?8
+SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, 1, ?7, 0, FALSE, ?8
 WHERE EXISTS (SELECT 1 FROM processes p WHERE p.id = ?6 AND p.lease_until > {now_fragment})
 ON CONFLICT (account, channel) WHERE channel IS NOT NULL DO NOTHING
 
@@ -85,7 +85,7 @@ SELECT t.id, t.attempt, t.cancel FROM processes p CROSS JOIN turns t ON t.owner 
 WHERE p.id = ? AND p.lease_until > {now_fragment} AND t.ended_at IS NULL
 
 -- name: cancelled_of
-SELECT id FROM turns WHERE owner = ? AND ended_at IS NULL AND cancel = 1
+SELECT id FROM turns WHERE owner = ? AND ended_at IS NULL AND cancel = TRUE
 
 -- name: add_text
 INSERT INTO turn_events (turn, seq, tokens, text)
@@ -131,7 +131,7 @@ ORDER BY created_at, id
 LIMIT 1
 
 -- name: cancel
-UPDATE turns SET cancel = 1 WHERE id = ? AND ended_at IS NULL
+UPDATE turns SET cancel = TRUE WHERE id = ? AND ended_at IS NULL
 
 -- name: purge
 DELETE FROM turns WHERE ended_at <= ?1 AND id IN (

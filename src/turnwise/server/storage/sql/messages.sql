@@ -36,7 +36,8 @@ SELECT count(*) FROM messages WHERE conversation = ? AND created_at >= ? AND cre
 -- name: add_used
 INSERT INTO used_tokens (conversation, at, model, input_tokens, output_tokens) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (conversation, at, model) DO UPDATE
-SET input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens
+SET input_tokens = used_tokens.input_tokens + excluded.input_tokens,
+    output_tokens = used_tokens.output_tokens + excluded.output_tokens
 
 -- name: sum_used
 SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM used_tokens WHERE conversation = ? AND at >= ? AND at < ?

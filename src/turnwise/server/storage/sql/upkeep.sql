@@ -2,10 +2,10 @@
 SELECT id FROM conversations WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
 
 -- name: not_emptied
-SELECT conversation FROM removed_conversations WHERE emptied = 0 ORDER BY removed_at LIMIT 1
+SELECT conversation FROM removed_conversations WHERE emptied = FALSE ORDER BY removed_at LIMIT 1
 
 -- name: emptied
-UPDATE removed_conversations SET emptied = 1 WHERE conversation = ?
+UPDATE removed_conversations SET emptied = TRUE WHERE conversation = ?
 
 -- name: purge_messages
 DELETE FROM messages WHERE conversation = ?1 AND sequence IN (
@@ -34,7 +34,7 @@ DELETE FROM removed_messages WHERE (conversation, id) IN (
 
 -- name: purge_removed_conversations
 DELETE FROM removed_conversations WHERE conversation IN (
-    SELECT conversation FROM removed_conversations WHERE emptied = 1 AND removed_at <= ?1 ORDER BY removed_at LIMIT ?2
+    SELECT conversation FROM removed_conversations WHERE emptied = TRUE AND removed_at <= ?1 ORDER BY removed_at LIMIT ?2
 )
 
 -- name: purge_idempotency

@@ -20,6 +20,7 @@ from sqlalchemy import (
 revision: Final = "0001"
 down_revision: Final = None
 
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 _KEY: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -35,8 +36,8 @@ def upgrade() -> None:
 def _accounts() -> None:
     op.create_table(
         "accounts",
-        Column("id", Text, nullable=False),
-        Column("name", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
+        Column("name", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         PrimaryKeyConstraint("id"),
         UniqueConstraint("name", name="accounts_name"),
@@ -44,10 +45,10 @@ def _accounts() -> None:
     )
     op.create_table(
         "secrets",
-        Column("id", Text, nullable=False),
-        Column("account", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
+        Column("account", _TEXT, nullable=False),
         Column("digest", LargeBinary, nullable=False),
-        Column("hint", Text, nullable=False),
+        Column("hint", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         Column("revoked_at", BigInteger),
         PrimaryKeyConstraint("id"),
@@ -57,7 +58,7 @@ def _accounts() -> None:
     op.create_index("secrets_account", "secrets", ["account"])
     op.create_table(
         "settings",
-        Column("name", Text, nullable=False),
+        Column("name", _TEXT, nullable=False),
         Column("value", LargeBinary, nullable=False),
         PrimaryKeyConstraint("name"),
         sqlite_with_rowid=False,
@@ -68,22 +69,22 @@ def _conversations() -> None:
     op.create_table(
         "conversations",
         Column("key", _KEY, primary_key=True, autoincrement=True),
-        Column("id", Text, nullable=False),
-        Column("account", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
+        Column("account", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         Column("updated_at", BigInteger, nullable=False),
         Column("expires_at", BigInteger),
         Column("last_sequence", BigInteger, nullable=False),
-        Column("name", Text),
-        Column("bot_id", Text),
-        Column("model", Text),
-        Column("dataset_id", Text),
-        Column("skillset_id", Text),
+        Column("name", _TEXT),
+        Column("bot_id", _TEXT),
+        Column("model", _TEXT),
+        Column("dataset_id", _TEXT),
+        Column("skillset_id", _TEXT),
         Column("privacy", Boolean),
         Column("moderation", Boolean),
-        Column("contact_id", Text),
-        Column("task_id", Text),
-        Column("space_id", Text),
+        Column("contact_id", _TEXT),
+        Column("task_id", _TEXT),
+        Column("space_id", _TEXT),
         UniqueConstraint("id", name="conversations_id"),
         sqlite_autoincrement=True,
     )
@@ -92,19 +93,19 @@ def _conversations() -> None:
     op.create_index("conversations_expiry", "conversations", ["expires_at"], sqlite_where=there, postgresql_where=there)
     op.create_table(
         "conversation_texts",
-        Column("conversation", _KEY, nullable=False),
-        Column("description", Text),
-        Column("meta", Text),
-        Column("backstory", Text),
+        Column("conversation", _KEY, nullable=False, autoincrement=False),
+        Column("description", _TEXT),
+        Column("meta", _TEXT),
+        Column("backstory", _TEXT),
         PrimaryKeyConstraint("conversation"),
     )
     op.create_table(
         "conversation_terms",
-        Column("account", Text, nullable=False),
-        Column("name", Text, nullable=False),
-        Column("value", Text, nullable=False),
+        Column("account", _TEXT, nullable=False),
+        Column("name", _TEXT, nullable=False),
+        Column("value", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
-        Column("id", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
         Column("kinds", Integer, nullable=False),
         PrimaryKeyConstraint("account", "name", "value", "created_at", "id"),
         sqlite_with_rowid=False,
@@ -116,14 +117,14 @@ def _messages() -> None:
         "messages",
         Column("conversation", _KEY, nullable=False),
         Column("sequence", BigInteger, nullable=False),
-        Column("id", Text, nullable=False),
-        Column("type", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
+        Column("type", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         Column("updated_at", BigInteger, nullable=False),
-        Column("name", Text),
-        Column("description", Text),
-        Column("meta", Text),
-        Column("text", Text, nullable=False),
+        Column("name", _TEXT),
+        Column("description", _TEXT),
+        Column("meta", _TEXT),
+        Column("text", _TEXT, nullable=False),
         PrimaryKeyConstraint("conversation", "sequence"),
         UniqueConstraint("conversation", "id", name="messages_id"),
         sqlite_with_rowid=False,
@@ -131,10 +132,10 @@ def _messages() -> None:
     op.create_table(
         "votes",
         Column("conversation", _KEY, nullable=False),
-        Column("message", Text, nullable=False, comment="empty: the conversation itself"),
+        Column("message", _TEXT, nullable=False, comment="empty: the conversation itself"),
         Column("at", BigInteger, nullable=False),
         Column("value", Integer, nullable=False),
-        Column("reason", Text),
+        Column("reason", _TEXT),
         PrimaryKeyConstraint("conversation", "message", "at"),
         sqlite_with_rowid=False,
     )
@@ -142,7 +143,7 @@ def _messages() -> None:
         "used_tokens",
         Column("conversation", _KEY, nullable=False),
         Column("at", BigInteger, nullable=False),
-        Column("model", Text, nullable=False),
+        Column("model", _TEXT, nullable=False),
         Column("input_tokens", BigInteger, nullable=False),
         Column("output_tokens", BigInteger, nullable=False),
         PrimaryKeyConstraint("conversation", "at", "model"),
@@ -157,7 +158,7 @@ def _requests() -> None:
         Column("digest", LargeBinary, nullable=False, comment="of account, path and the request's key"),
         Column("body", LargeBinary, nullable=False),
         Column("created_at", BigInteger, nullable=False),
-        Column("message_id", Text),
+        Column("message_id", _TEXT),
         Column("answer", LargeBinary),
         UniqueConstraint("digest", name="idempotency_digest"),
     )
@@ -166,9 +167,9 @@ def _requests() -> None:
 def _removed() -> None:
     op.create_table(
         "removed_conversations",
-        Column("conversation", _KEY, nullable=False),
-        Column("id", Text, nullable=False),
-        Column("account", Text, nullable=False),
+        Column("conversation", _KEY, nullable=False, autoincrement=False),
+        Column("id", _TEXT, nullable=False),
+        Column("account", _TEXT, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         Column("removed_at", BigInteger, nullable=False),
         Column("emptied", Boolean, nullable=False),
@@ -179,7 +180,7 @@ def _removed() -> None:
     op.create_table(
         "removed_messages",
         Column("conversation", _KEY, nullable=False),
-        Column("id", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
         Column("sequence", BigInteger, nullable=False),
         Column("removed_at", BigInteger, nullable=False),
         PrimaryKeyConstraint("conversation", "id"),

@@ -11,6 +11,7 @@ from sqlalchemy import text as sql
 revision: Final = "0002"
 down_revision: Final = "0001"
 
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 _KEY: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -23,25 +24,25 @@ def upgrade() -> None:
 def _turns() -> None:
     op.create_table(
         "processes",
-        Column("id", Text, nullable=False),
+        Column("id", _TEXT, nullable=False),
         Column("lease_until", BigInteger, nullable=False),
         PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "turns",
-        Column("id", Text, nullable=False, comment="grows with time: purged from the front"),
-        Column("account", Text, nullable=False),
-        Column("conversation", Text),
-        Column("channel", Text),
-        Column("kind", Text, nullable=False),
-        Column("state", Text, nullable=False),
-        Column("owner", Text, nullable=False, comment="the process that runs it; empty: nobody"),
+        Column("id", _TEXT, nullable=False, comment="grows with time: purged from the front"),
+        Column("account", _TEXT, nullable=False),
+        Column("conversation", _TEXT),
+        Column("channel", _TEXT),
+        Column("kind", _TEXT, nullable=False),
+        Column("state", _TEXT, nullable=False),
+        Column("owner", _TEXT, nullable=False, comment="the process that runs it; empty: nobody"),
         Column("attempt", Integer, nullable=False),
         Column("cancel", Boolean, nullable=False),
         Column("tokens", BigInteger, nullable=False),
-        Column("message", Text, comment="the user's, once it is stored"),
-        Column("reason", Text),
+        Column("message", _TEXT, comment="the user's, once it is stored"),
+        Column("reason", _TEXT),
         Column("created_at", BigInteger, nullable=False),
         Column("started_at", BigInteger),
         Column("ended_at", BigInteger),
@@ -57,10 +58,10 @@ def _turns() -> None:
     _partial("turns_channel", "turns", ["account", "channel"], "channel IS NOT NULL", unique=True)
     op.create_table(
         "turn_events",
-        Column("turn", Text, nullable=False),
+        Column("turn", _TEXT, nullable=False),
         Column("seq", Integer, nullable=False, comment="0: the number of tokens alone"),
         Column("tokens", BigInteger, nullable=False),
-        Column("text", Text, nullable=False),
+        Column("text", _TEXT, nullable=False),
         PrimaryKeyConstraint("turn", "seq"),
         sqlite_with_rowid=False,
     )
@@ -70,8 +71,8 @@ def _channels() -> None:
     op.create_table(
         "channels",
         Column("key", _KEY, primary_key=True, autoincrement=True),
-        Column("account", Text, nullable=False),
-        Column("channel", Text, nullable=False),
+        Column("account", _TEXT, nullable=False),
+        Column("channel", _TEXT, nullable=False),
         Column("given_seq", BigInteger, nullable=False, comment="the last number given out"),
         Column("last_seq", BigInteger, nullable=False, comment="of the last message"),
         Column("kept", BigInteger, nullable=False, comment="messages on disk"),

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - the port, journal.py, says what each method promises
-"""The journal in an SQLite file."""
+"""The journal in a database that speaks SQL."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from turnwise.server.storage.base import Exchange, Once, TurnStart
 from turnwise.server.storage.jobs import channels as jobs
 from turnwise.server.storage.jobs import journal, turns
 from turnwise.server.storage.journal import ChannelRow, Flush, NewTurn, Place, Publication, TurnRow, TurnState
-from turnwise.server.storage.sqlite_file import SqliteFile
+from turnwise.server.storage.sql_database import SqlDatabase
 from turnwise.types.message import Message
 
-__all__ = ["SqliteJournal"]
+__all__ = ["SqlJournal"]
 
 
-class SqliteJournal(SqliteFile):
-    """The journal's port over one SQLite file."""
+class SqlJournal(SqlDatabase):
+    """The journal's port, as jobs that a database runs."""
 
     # Processes
 
@@ -48,7 +48,8 @@ class SqliteJournal(SqliteFile):
     ) -> TurnStart:
         now = self._clock()
         return await self._write(
-            lambda db: journal.start_turn(db, turn, message, recent=recent, once=once, now=now, new_id=self._new_id)
+            lambda db: journal.start_turn(db, turn, message, recent=recent, once=once, now=now, new_id=self._new_id),
+            to=turn.conversation_id or "",
         )
 
     async def resume_turn(

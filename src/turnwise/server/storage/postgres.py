@@ -1,0 +1,116 @@
+# ruff: noqa: D102 - the port, base.py, says what each method promises
+"""Storage in a PostgreSQL database: one connection that commits in groups, and a pool that reads beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import asyncpg
+
+from turnwise.server.errors import BadRequest, Conflict, Unavailable
+from turnwise.server.ids import Clock, NewId
+from turnwise.server.ids import new_id as random_id
+from turnwise.server.ids import now as wall_clock
+from turnwise.server.storage.base import Once, UsedTokens
+from turnwise.server.storage.postgres_connection import LOST
+from turnwise.server.storage.postgres_database import PostgresAddress, prepare
+from turnwise.server.storage.postgres_pool import ConnectionPool
+from turnwise.server.storage.postgres_writer import Append, PostgresWriter
+from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job
+from turnwise.server.storage.sql_storage import SqlStorage
+from turnwise.types.message import Message
+
+__all__ = ["PostgresStorage"]
+
+T = TypeVar("T")
+
+
+class PostgresStorage(SqlStorage):
+    """The storage port, the journal's with it, over a PostgreSQL database, which several processes may share."""
+
+    def __init__(self, url: str, *, clock: Clock = wall_clock, new_id: NewId = random_id) -> None:
+        self._address = PostgresAddress.of(url)
+        self._clock = clock
+        self._new_id = new_id
+        self.writer = PostgresWriter(self._address.connect, begin=self._address.begin)
+        self._readers = ConnectionPool(self._address)
+
+    def __repr__(self) -> str:
+        return f"PostgresStorage({self._address.label!r})"
+
+    async def open(self) -> None:
+        try:
+            connection = await self._address.connect()
+        except LOST as error:
+            raise Unavailable(
+                f"The database {self._address.label} cannot be reached: {error}. Start it, or check "
+                "TURNWISE_DATABASE_URL.",
+                retry_after=1,
+            ) from error
+        try:
+            await prepare(connection, self._address)
+        except BaseException:
+            await connection.close()
+            raise
+        self.writer.start(connection)
+        self._readers.start()
+
+    async def close(self) -> None:
+        await self.writer.close()
+        await self._readers.close()
+
+    async def ready(self) -> bool:
+        try:
+            await self._read(lambda db: db.execute("SELECT 1 FROM alembic_version").fetchone())
+        except Unavailable:
+            return False
+        return True
+
+    async def add_messages(
+        self,
+        account_id: str,
+        conversation_id: str,
+        messages: Sequence[Message],
+        *,
+        used: Sequence[UsedTokens] = (),
+        once: Once | None = None,
+    ) -> None:
+        if used or once is not None or not messages:
+            await super().add_messages(account_id, conversation_id, messages, used=used, once=once)
+        else:
+            await self._write(Append(account_id, conversation_id, messages, self._clock()))
+
+    async def _write(self, job: Job[T], *, to: str = "") -> T:
+        try:
+            return await self.writer.run(job, to=to)
+        except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _refusal(error) from error
+
+    async def _read(self, job: Job[T]) -> T:
+        try:
+            return await self._readers.run(job)
+        except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> Exception:
+    """Return what to raise for an error of asyncpg's or PostgreSQL's."""
+    match error.__cause__ if isinstance(error, asyncpg.DataError) else error:
+        case UnicodeError():
+            return BadRequest(SURROGATES)
+        case OverflowError():
+            return BadRequest(TOO_LARGE)
+        case _:
+            pass
+    match error:
+        case asyncpg.DataError():
+            return BadRequest(f"The database cannot hold what is to be stored: {error}.")
+        case asyncpg.UniqueViolationError():
+            return Conflict(TAKEN)
+        case asyncpg.QueryCanceledError():
+            return Unavailable("The database took too long. Try again, or ask for less.", retry_after=1)
+        case asyncpg.InsufficientResourcesError() | asyncpg.TransactionRollbackError():
+            return Unavailable(f"The database did not do what was asked: {error}. Try again.", retry_after=1)
+        case _:
+            return RuntimeError(f"the database refused what it was given: {error}")

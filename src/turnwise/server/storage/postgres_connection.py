@@ -1,0 +1,182 @@
+"""Jobs on a PostgreSQL connection.
+
+Jobs are plain functions over a `Database`. Here each runs in a greenlet of its own: where it executes a statement, the
+event loop goes on until the answer is there. Their SQL is SQLite's; what PostgreSQL says differently, and which rows a
+writing job locks as it reads them, stands in `sql/postgres_*.sql`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import asyncpg
+from greenlet import getcurrent, greenlet
+
+from turnwise.server.storage.jobs.rows import Value
+from turnwise.server.storage.jobs.statements import load
+from turnwise.server.storage.sql_database import Job
+
+__all__ = ["LOST", "PATIENCE", "PAUSE", "Connection", "JobConnection", "numbered", "run_job", "stored_text"]
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+T = TypeVar("T")
+
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidCachedStatementError,
+    OSError,
+)
+"""What says that a connection is of no more use; a timeout of this side is an `OSError` too."""
+
+PATIENCE: Final = 3.0
+"""Seconds for which is tried again, while the server is away, what nothing came of yet."""
+
+PAUSE: Final = 0.1
+"""Seconds between two such tries."""
+
+NOUNS: Final = ("accounts", "conversations", "messages", "idempotency", "upkeep", "journal", "channels")
+
+_PLACEHOLDER: Final = re.compile(r"\?(\d*)")
+
+_ESCAPE: Final = "\ufdd0"
+"""PostgreSQL stores no NUL. It is written as this noncharacter and a 0, the noncharacter itself as it and a 1."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """What a statement found and did."""
+
+    rowcount: int
+    rows: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    read: int = 0
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - its statement knows what a row holds
+        """Return the next row, or None."""
+        if self.read == len(self.rows):
+            return None
+        self.read += 1
+        return self.rows[self.read - 1]
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        rest, self.read = self.rows[self.read :], len(self.rows)
+        return rest
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
+
+
+class JobConnection:
+    """The database a job sees."""
+
+    def __init__(self, connection: Connection, *, writing: bool) -> None:
+        self._connection = connection
+        self._statements = _translated(writing=writing)
+        self.written = 0
+        """Rows that were written through it."""
+
+    def execute(self, statement: str, values: Sequence[Value] = (), /) -> Rows:
+        """Execute a statement of the jobs'."""
+        text = self._statements.get(statement) or numbered(statement)
+        arguments = [stored_text(value) if type(value) is str else value for value in values]
+        if text.startswith("SELECT") or "RETURNING" in text:
+            found = _await(self._connection.fetch(text, *arguments))
+            rows = [_read(row) for row in found]
+            if not text.startswith("SELECT"):
+                self.written += len(rows)
+            return Rows(len(rows), rows)
+        count = _count(_await(self._connection.execute(text, *arguments)))
+        self.written += count
+        return Rows(count)
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Value]], /) -> None:
+        """Execute a statement for each row, in one round trip."""
+        if not rows:
+            return
+        text = self._statements.get(statement) or numbered(statement)
+        arguments = [[stored_text(value) if type(value) is str else value for value in row] for row in rows]
+        _await(self._connection.executemany(text, arguments))
+        self.written += len(rows)
+
+
+async def run_job(job: Job[T], database: JobConnection) -> T:
+    """Return what the job returned; await what it waits for."""
+    running = greenlet(job)
+    result: Any = running.switch(database)
+    while not running.dead:
+        try:
+            answer = await result
+        except BaseException as error:  # noqa: BLE001 - the job hears of it where it waits
+            result = running.throw(error)
+        else:
+            result = running.switch(answer)
+    return cast("T", result)
+
+
+@cache
+def numbered(statement: str) -> str:
+    """Return a statement with PostgreSQL's placeholders, without SQLite's hint on the order of a join."""
+    count = 0
+
+    def number(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${match[1] or count}"
+
+    return _PLACEHOLDER.sub(number, statement).replace("CROSS JOIN", "JOIN")
+
+
+def stored_text(text: str) -> str:
+    """Return a text as PostgreSQL can store it."""
+    if "\0" in text or _ESCAPE in text:
+        return text.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
+    return text
+
+
+@cache
+def _translated(*, writing: bool) -> Mapping[str, str]:
+    """Return PostgreSQL's statements by SQLite's."""
+    found: dict[str, str] = {}
+    for noun in NOUNS:
+        ours = load(noun, dialect="postgres")
+        for name, statement in load(noun).items():
+            text = ours.get(f"{name}_writing" if writing else name) or ours[name]
+            found[statement] = numbered(text)
+    return found
+
+
+def _await(answer: Awaitable[T]) -> T:
+    parent = getcurrent().parent
+    assert parent is not None, "a statement was executed outside of a job"  # noqa: S101 - a mistake of ours
+    return cast("T", parent.switch(answer))
+
+
+def _read(row: asyncpg.Record) -> tuple[Any, ...]:
+    values = tuple(row.values())
+    if any(type(value) is str and _ESCAPE in value for value in values):
+        return tuple(_original(value) if type(value) is str else value for value in values)
+    return values
+
+
+def _original(text: str) -> str:
+    return text.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
+
+
+def _count(status: str) -> int:
+    """Return the number of rows in a command's tag, such as `INSERT 0 1`."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdecimal() else 0

@@ -1,0 +1,154 @@
+"""The PostgreSQL database: connections, and the schema they expect.
+
+An empty database is given its tables by generated SQL; an older schema is upgraded by Alembic, which only then is
+imported. Both happen in one transaction under an advisory lock, so that processes which start at once wait for each
+other and find the work done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import asyncpg
+
+from turnwise.server.errors import Unavailable
+from turnwise.server.storage.database import POSTGRES_SCHEMA_FILE, SCHEMA_VERSION
+from turnwise.server.storage.postgres_connection import LOST
+
+if TYPE_CHECKING:
+    from turnwise.server.storage.postgres_connection import Connection
+
+__all__ = ["EXPECTED", "PostgresAddress", "prepare"]
+
+EXPECTED: Final = "Expected postgresql://user:password@host:5432/database."
+
+SCHEMA_LOCK: Final = 0x7475726E77697365
+"""The advisory lock under which the schema is made or changed: "turnwise" in ASCII."""
+
+MARGIN: Final = 5.0
+"""Seconds after a statement's own timeout when the connection is given up."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PostgresAddress:
+    """Where the database is, and how it is used; its repr and its texts hide the password."""
+
+    url: str
+    """For asyncpg: what it knows of the URL's parameters, without ours."""
+    label: str
+    """The same for people to read, without password and parameters."""
+    pool_size: int = 10
+    """Connections that read, beside the one that writes."""
+    statement_timeout: float = 10.0
+    """Seconds that a statement may take."""
+    pooled: bool = False
+    """A pooler in transaction mode is in between: nothing is kept on a connection from one transaction to the next."""
+
+    @classmethod
+    def of(cls, url: str) -> PostgresAddress:
+        """Read a URL; `ValueError`, which repeats nothing of it that may be secret, for one that is none."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"The database URL cannot be read: its host or port is not one. {EXPECTED}") from None
+        if not parts.path.strip("/"):
+            raise ValueError(f"The database URL names no database. {EXPECTED}")
+        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        pool_size = _number("pool_size", given.pop("pool_size", "10"))
+        statement_timeout = _number("statement_timeout", given.pop("statement_timeout", "10"))
+        pooler = given.pop("pooler", "none")
+        if pooler not in {"none", "transaction"}:
+            raise ValueError(f"The database URL's pooler is neither `none` nor `transaction`. {EXPECTED}")
+        where = parts.hostname or given.get("host", "")
+        label = f"postgresql://{where}{f':{port}' if port else ''}{parts.path}"
+        cleaned = parts._replace(scheme="postgresql", query=urlencode(given, quote_via=quote), fragment="").geturl()
+        return cls(cleaned, label, pool_size, statement_timeout, pooler == "transaction")
+
+    def __repr__(self) -> str:
+        return f"PostgresAddress({self.label!r})"
+
+    @property
+    def begin(self) -> str:
+        """How a transaction begins."""
+        return f"BEGIN; SET LOCAL statement_timeout = {self._milliseconds}" if self.pooled else "BEGIN"
+
+    async def connect(self) -> Connection:
+        """Open a connection; one of `LOST` where that cannot be for now, `Unavailable` where it cannot be at all."""
+        try:
+            return await asyncpg.connect(
+                self.url,
+                timeout=self.statement_timeout,
+                command_timeout=self.statement_timeout + MARGIN,
+                statement_cache_size=0 if self.pooled else 512,
+                server_settings=None if self.pooled else self._session,
+            )
+        except LOST:
+            raise
+        except (asyncpg.PostgresError, ValueError) as error:
+            raise Unavailable(
+                f"The database {self.label} refuses the connection: {error}. Check TURNWISE_DATABASE_URL, and that the "
+                "database and its user exist."
+            ) from error
+
+    @property
+    def _session(self) -> dict[str, str]:
+        return {
+            "application_name": "turnwise",
+            "statement_timeout": self._milliseconds,
+            "idle_in_transaction_session_timeout": self._milliseconds,
+            "jit": "off",
+        }
+
+    @property
+    def _milliseconds(self) -> str:
+        return str(int(self.statement_timeout * 1000))
+
+
+async def prepare(connection: Connection, address: PostgresAddress) -> None:
+    """Bring the schema up to `SCHEMA_VERSION`; refuse one that is newer or not ours with `Unavailable`."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
+        version = await _version(connection, address)
+        if version is None:
+            await connection.execute(POSTGRES_SCHEMA_FILE.read_text(encoding="utf-8"))
+            version = SCHEMA_VERSION
+    if version == SCHEMA_VERSION:
+        return
+    if not (version.isdecimal() and int(version) < int(SCHEMA_VERSION)):
+        raise Unavailable(
+            f"{address.label} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
+            "Start the newer Turnwise that wrote it, or name another database."
+        )
+    from turnwise.server.storage.migrations import upgrade_postgres
+
+    try:
+        await upgrade_postgres(address.connect, SCHEMA_LOCK)
+    except Exception as error:
+        raise Unavailable(
+            f"{address.label} has the older schema version {version} and cannot be upgraded: {error}. It was left as "
+            "it was. Start the Turnwise that wrote it, and report this."
+        ) from error
+
+
+async def _version(connection: Connection, address: PostgresAddress) -> str | None:
+    """Return the version the schema has, None for an empty database; `Unavailable` for one of something else."""
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    tables = {str(row[0]) for row in rows}
+    if not tables:
+        return None
+    if "alembic_version" not in tables or "conversations" not in tables:
+        raise Unavailable(
+            f"{address.label} holds tables that something else made ({min(tables)!r}). Turnwise expects a database, or "
+            "a schema by `search_path`, of its own: name another one."
+        )
+    found = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return "0000" if found is None else str(found)
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"The database URL's {name} is not a whole number above 0. {EXPECTED}")
+    return int(text)

@@ -1,0 +1,44 @@
+"""What runs jobs: a database whose writes are committed before they are acknowledged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+from turnwise.server.ids import Clock, NewId
+from turnwise.server.storage.jobs.rows import Database
+
+__all__ = ["SURROGATES", "TAKEN", "TOO_LARGE", "Job", "SqlDatabase"]
+
+T = TypeVar("T")
+
+Job = Callable[[Database], T]
+"""Reads and writes through the database it is given, inside a transaction it neither begins nor ends.
+
+It may be called a second time, after everything its first call did was undone.
+"""
+
+SURROGATES = "A text holds half of a surrogate pair (U+D800 to U+DFFF), which is no character. Send whole ones."
+
+TOO_LARGE = "A number is too large to be stored. Send one that fits into 64 bits."
+
+TAKEN = "What is to be stored has an id that exists already. Use a new id."
+
+
+class SqlDatabase(ABC):
+    """Runs jobs, and translates what a database refuses into errors of the domain."""
+
+    _clock: Clock
+    _new_id: NewId
+
+    @abstractmethod
+    async def _write(self, job: Job[T], *, to: str = "") -> T:
+        """Run a job and commit it; return what it returned.
+
+        `to` names the conversation it writes to, so that groups that are committed side by side can be ordered alike.
+        """
+
+    @abstractmethod
+    async def _read(self, job: Job[T]) -> T:
+        """Run a job that writes nothing."""

@@ -1,0 +1,341 @@
+"""What PostgreSQL alone can do to a storage: go away, be busy, be somebody else's, and serve several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from tests.server import postgres as own
+from tests.server.postgres import PostgresServer, executed
+from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, published
+
+from turnwise.server.errors import Conflict, NotFound, Unavailable
+from turnwise.server.storage import migrations
+from turnwise.server.storage.base import Account, MessageQuery
+from turnwise.server.storage.database import SCHEMA_VERSION
+from turnwise.server.storage.jobs.statements import load
+from turnwise.server.storage.postgres import PostgresStorage
+from turnwise.server.storage.postgres_connection import numbered
+from turnwise.server.storage.postgres_database import PostgresAddress
+from turnwise.server.storage.postgres_pool import ConnectionPool
+
+ME = "account-me"
+
+SCHEMA = """
+    SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL
+    SELECT tablename, indexname, indexdef, NULL, NULL, NULL FROM pg_indexes WHERE schemaname = 'public'
+    ORDER BY 1, 2
+"""
+
+
+class Opened:
+    """Storages that are closed when the test ends."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.url = server.emptied()
+        self.stack = AsyncExitStack()
+
+    async def storage(self, parameters: str = "") -> PostgresStorage:
+        storage = PostgresStorage(self.url + parameters, clock=StillClock())
+        await storage.open()
+        self.stack.push_async_callback(storage.close)
+        await storage.ensure_account(Account(ME, "me"), now=START)
+        return storage
+
+    async def texts(self, id_: str) -> list[str]:
+        """Return the texts of a conversation's messages, as a new storage reads them."""
+        storage = await self.storage()
+        return [item.text for item in await storage.list_messages(ME, id_, MessageQuery(take=1000))]
+
+
+@pytest.fixture
+async def opened(postgres: PostgresServer) -> AsyncIterator[Opened]:
+    opened = Opened(postgres)
+    async with opened.stack:
+        yield opened
+
+
+async def begun(storage: PostgresStorage) -> str:
+    given = conversation()
+    await storage.create_conversation(ME, given, [])
+    return given.id
+
+
+# The schema
+
+
+async def test_processes_that_start_at_once_make_one_schema(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    storages = [PostgresStorage(url) for _ in range(8)]
+    await asyncio.gather(*(storage.open() for storage in storages))
+    assert all(await asyncio.gather(*(storage.ready() for storage in storages)))
+    await asyncio.gather(*(storage.close() for storage in storages))
+    assert await executed(url, "SELECT version_num FROM alembic_version") == [(SCHEMA_VERSION,)]
+
+
+async def test_migrations_from_scratch_make_the_schema_of_an_empty_database(postgres: PostgresServer) -> None:
+    fresh, migrated = postgres.database(), postgres.database()
+    storage = PostgresStorage(fresh)
+    await storage.open()
+    await storage.close()
+    await migrations.upgrade_postgres(PostgresAddress.of(migrated).connect, 1)
+    assert await executed(migrated, SCHEMA) == await executed(fresh, SCHEMA)
+    assert await executed(migrated, "SELECT version_num FROM alembic_version") == [(SCHEMA_VERSION,)]
+
+
+async def test_older_schema_is_upgraded_by_whoever_comes_first(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    await migrations.upgrade_postgres(PostgresAddress.of(url).connect, 1, "0001")
+    await executed(url, "INSERT INTO accounts VALUES ('kept', 'kept', 1)")
+    storages = [PostgresStorage(url) for _ in range(3)]
+    await asyncio.gather(*(storage.open() for storage in storages))
+    assert await storages[0].accounts() == [Account("kept", "kept")]
+    await storages[1].register_process("p", lease_ms=HOUR)
+    await asyncio.gather(*(storage.close() for storage in storages))
+
+
+async def test_newer_schema_is_refused_and_left_alone(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    storage = PostgresStorage(url)
+    await storage.open()
+    await storage.close()
+    await executed(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Unavailable, match=f"version 9999, and this Turnwise knows versions up to {SCHEMA_VERSION}"):
+        await storage.open()
+    assert await executed(url, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_database_of_something_else_is_refused_and_left_alone(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    await executed(url, "CREATE TABLE shop (id int)")
+    with pytest.raises(Unavailable, match=r"something else made .*'shop'"):
+        await PostgresStorage(url).open()
+    assert await executed(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("shop",)]
+
+
+# The server
+
+
+@pytest.mark.parametrize(
+    "where, said",
+    [("@127.0.0.1:1/db", "cannot be reached"), ("@/missing?host={folder}", "refuses the connection.*does not exist")],
+)
+async def test_server_that_cannot_be_used_is_named_without_the_password(
+    postgres: PostgresServer, where: str, said: str
+) -> None:
+    url = f"postgresql://postgres:hunter2{where.format(folder=postgres.folder)}"
+    with pytest.raises(Unavailable, match=said) as caught:
+        await PostgresStorage(url).open()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_storage_goes_on_when_the_server_was_restarted(opened: Opened) -> None:
+    storage = await opened.storage()
+    id_ = await begun(storage)
+    await asyncio.gather(*(storage.fetch_conversation(ME, id_) for _ in range(3)))
+    await asyncio.to_thread(opened.server.stop)
+    waiting = asyncio.gather(
+        storage.add_messages(ME, id_, [message("meanwhile")]),
+        storage.fetch_conversation(ME, id_),
+    )
+    await asyncio.to_thread(opened.server.start)
+    await waiting
+    await storage.add_messages(ME, id_, [message("after")])
+    assert await opened.texts(id_) == ["meanwhile", "after"]
+
+
+async def test_requests_are_told_to_come_again_while_the_server_is_away(opened: Opened) -> None:
+    storage = await opened.storage()
+    id_ = await begun(storage)
+    await asyncio.to_thread(opened.server.stop)
+    try:
+        answers = await asyncio.gather(
+            storage.add_messages(ME, id_, [message("lost")]),
+            storage.fetch_conversation(ME, id_),
+            return_exceptions=True,
+        )
+        assert not await storage.ready()
+    finally:
+        await asyncio.to_thread(opened.server.start)
+    for answer in answers:
+        assert isinstance(answer, Unavailable)
+        assert answer.retry_after == 1
+    assert await opened.texts(id_) == []
+
+
+async def test_job_that_finds_no_free_connection_is_told_to_come_again(opened: Opened) -> None:
+    pool = ConnectionPool(PostgresAddress.of(f"{opened.url}&pool_size=2"), wait=0.05)
+    pool.start()
+    slow = [asyncio.create_task(pool.run(lambda db: db.execute("SELECT pg_sleep(0.5)").fetchone())) for _ in range(2)]
+    await asyncio.sleep(0.2)
+    with pytest.raises(Unavailable, match=r"All 2 connections .* raise `pool_size`") as caught:
+        await pool.run(lambda db: db.execute("SELECT 1").fetchone())
+    assert caught.value.retry_after == 1
+    await asyncio.gather(*slow)
+    await pool.close()
+
+
+async def test_statement_that_takes_too_long_fails_alone(opened: Opened) -> None:
+    storage = await opened.storage("&statement_timeout=1")
+    with pytest.raises(Unavailable, match="took too long") as caught:
+        await storage._read(lambda db: db.execute("SELECT pg_sleep(3)").fetchone())
+    assert caught.value.retry_after == 1
+    id_ = await begun(storage)
+    slow = storage._write(lambda db: db.execute("SELECT pg_sleep(3)").fetchone())
+    answers = await asyncio.gather(slow, storage.add_messages(ME, id_, [message("in time")]), return_exceptions=True)
+    assert isinstance(answers[0], Unavailable)
+    assert await opened.texts(id_) == ["in time"]
+
+
+async def test_nothing_is_kept_on_a_connection_where_a_pooler_is_in_between(opened: Opened) -> None:
+    storage = await opened.storage("&pooler=transaction")
+    id_ = await begun(storage)
+    await storage.add_messages(ME, id_, [message("one"), message("two")])
+    await storage.fetch_conversation(ME, id_)
+    kept = await storage._read(lambda db: db.execute("SELECT count(*) FROM pg_prepared_statements").fetchone())
+    assert kept == (0,)
+    assert await opened.texts(id_) == ["one", "two"]
+
+
+# Groups
+
+
+async def test_bad_one_of_a_group_fails_alone(opened: Opened) -> None:
+    storage = await opened.storage()
+    id_, known = await begun(storage), message("known")
+    await storage.add_messages(ME, id_, [known])
+    answers = await asyncio.gather(
+        storage.add_messages(ME, id_, [message("first")]),
+        storage.add_messages(ME, id_, [message("again", id=known.id)]),
+        storage.add_messages(ME, "nowhere", [message("lost")]),
+        storage.publish([published("x")]),
+        storage.add_messages(ME, id_, [message("half \ud800")]),
+        storage.add_messages(ME, id_, [message("second"), message("third")]),
+        return_exceptions=True,
+    )
+    assert [type(answer).__name__ for answer in answers] == [
+        "NoneType", "Conflict", "NotFound", "list", "BadRequest", "NoneType"
+    ]  # fmt: skip
+    assert await opened.texts(id_) == ["known", "first", "second", "third"]
+
+
+async def test_messages_of_one_caller_stay_together_and_in_order_under_load(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(2)]
+    ids = [await begun(storages[0]) for _ in range(3)]
+
+    async def send(sender: int) -> None:
+        for number in range(10):
+            pair = [message(f"{sender} {number} {part}") for part in "ab"]
+            await storages[sender % 2].add_messages(ME, ids[(sender + number) % 3], pair)
+
+    await asyncio.gather(*(send(sender) for sender in range(12)))
+    for id_ in ids:
+        texts = await opened.texts(id_)
+        assert len(texts) == 80
+        assert all(one[:-1] == two[:-1] for one, two in zip(texts[::2], texts[1::2], strict=True))
+        for sender in range(12):
+            numbers = [int(text.split()[1]) for text in texts if text.startswith(f"{sender} ")]
+            assert numbers == sorted(numbers)
+
+
+# Several processes
+
+
+async def test_changes_of_several_processes_to_one_conversation_all_last(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(3)]
+    id_ = await begun(storages[0])
+    await asyncio.gather(
+        *(
+            storage.update_conversation(ME, id_, {"meta": {f"{which} {number}": True}}, now=START)
+            for which, storage in enumerate(storages)
+            for number in range(10)
+        )
+    )
+    assert len((await storages[0].fetch_conversation(ME, id_)).meta or {}) == 30
+
+
+async def test_each_lapsed_turn_is_adopted_by_one_process(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(3)]
+    await storages[0].register_process("dead", lease_ms=HOUR)
+    for number in range(20):
+        turn = new_turn("dead", kind="dispatch", channel_id=f"channel {number}")
+        assert await storages[0].queue_turn(turn) is None
+    await storages[0].leave_process("dead")
+    for which, storage in enumerate(storages):
+        await storage.register_process(f"p{which}", lease_ms=HOUR)
+    claimed = await asyncio.gather(
+        *(storage.claim_lapsed(f"p{which}", limit=15, now=START) for which, storage in enumerate(storages))
+    )
+    adopted = [(row.id, row.attempt) for rows in claimed for row in rows]
+    assert len({id_ for id_, _ in adopted}) == len(adopted) == 20
+    assert {attempt for _, attempt in adopted} == {2}
+
+
+async def test_processes_that_write_to_the_same_conversations_in_other_orders_all_succeed(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(2)]
+    ids = [await begun(storages[0]) for _ in range(6)]
+    await asyncio.gather(
+        *(
+            storage.update_conversation(ME, id_, {"name": f"{which} {number}"}, now=START)
+            for which, storage in enumerate(storages)
+            for number in range(5)
+            for id_ in (ids if which else reversed(ids))
+        )
+    )
+
+
+async def test_deleted_conversation_is_not_written_to_by_another_process(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(2)]
+    for _ in range(10):
+        id_ = await begun(storages[0])
+        answers = await asyncio.gather(
+            storages[0].delete_conversation(ME, id_),
+            *(storages[1].add_messages(ME, id_, [message(str(number))]) for number in range(5)),
+            return_exceptions=True,
+        )
+        assert answers[0] is None
+        assert all(answer is None or isinstance(answer, NotFound) for answer in answers)
+        with pytest.raises(NotFound):
+            await storages[1].fetch_conversation(ME, id_)
+    while await storages[0].purge(now=START):
+        pass
+    assert await executed(opened.url, "SELECT count(*) FROM messages") == [(0,)]
+
+
+async def test_texts_hold_any_character(opened: Opened) -> None:
+    storage = await opened.storage()
+    given = conversation(name="\0", description="a\0b", meta={"k\0": "\ufdd0"})
+    texts = ["\0", "\ufdd0", "\ufdd00", "\0\ufdd01\0", "\U0010ffff"]
+    await storage.create_conversation(ME, given, [message(text) for text in texts])
+    assert await storage.fetch_conversation(ME, given.id) == given
+    assert await opened.texts(given.id) == texts
+    with pytest.raises(Conflict):
+        await storage.create_conversation(ME, given, [])
+
+
+@pytest.mark.parametrize("statement", ["list_asc", "list_desc"])
+async def test_page_of_messages_is_read_along_their_key(opened: Opened, statement: str) -> None:
+    text = numbered(load("messages", dialect="postgres")[statement])
+    for value in ("7", "100", "10"):
+        text = re.sub(r"\$\d", value, text, count=1)
+    rows = await executed(f"{opened.url}&enable_seqscan=off&enable_bitmapscan=off", f"EXPLAIN {text}")
+    plan = "\n".join(str(row[0]) for row in rows)
+    assert "messages_pkey" in plan
+    assert re.search(r"Index Cond: \(\(conversation = .*\(sequence [<>] ", plan)
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize("ci, outcome", [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_missing_server_fails_in_ci_and_is_skipped_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setattr(own, "_binaries", lambda: None)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="install postgresql"), own.own_server():
+        pass
