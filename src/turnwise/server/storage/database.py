@@ -17,7 +17,7 @@ from turnwise.server.errors import Unavailable
 
 __all__ = ["BUSY_SECONDS", "POSTGRES_SCHEMA_FILE", "SCHEMA_FILE", "SCHEMA_VERSION", "connect", "create_file", "prepare"]
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest migration's revision; versions compare as numbers."""
 
 SCHEMA_FILE: Final = Path(__file__).parent / "sql" / "sqlite_schema.sql"

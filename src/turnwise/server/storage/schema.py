@@ -4,7 +4,7 @@ Nothing imports this module on a normal start: a fresh database is made from `sq
 `sql/postgres_schema.sql`, which `python -m turnwise.server.storage.schema` writes from here, and Alembic upgrades older
 ones.
 
-Six ideas carry the cost of the hot paths:
+Seven ideas carry the cost of the hot paths:
 
 - A conversation has an integer key besides its id, never used twice, and messages are clustered under
   (conversation, sequence): the last page of the longest conversation is as near as that of the shortest.
@@ -13,6 +13,7 @@ Six ideas carry the cost of the hot paths:
 - What was deleted leaves a row in `removed_*`: what is still to be purged, and where a cursor that names it stood.
 - A turn's row is written when it begins, at each step and when it ends; between those, what it made is appended to
   `turn_events`, and the end takes it away. Partial indexes hold the few turns that have not ended.
+- A process counts for itself in `rates`, a row for five seconds of a subject: nobody waits for another's row.
 - A row of `channel_messages` holds what was published at once, one message or a hundred. Keys grow with time, so that
   what is an hour old is found at the front.
 """
@@ -296,6 +297,21 @@ Table(
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("channel", "seq", name="channel_messages_seq"),
     sqlite_autoincrement=True,
+)
+
+# Each process writes its own rows, whole numbers instead of additions: a write that is repeated changes nothing.
+Table(
+    "rates",
+    metadata,
+    Column("subject", _text, primary_key=True, comment="an account's id, or a session token's"),
+    Column("period", BigInteger, primary_key=True, autoincrement=False, comment="of five seconds, since 1970"),
+    Column("process", _text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("turns", BigInteger, nullable=False, comment="at once, when the row was written"),
+    Index("rates_purge", "period"),
+    sqlite_with_rowid=False,
 )
 
 

@@ -98,6 +98,17 @@ CREATE TABLE processes (
 	lease_until BIGINT NOT NULL,
 	PRIMARY KEY (id)
 );
+CREATE TABLE rates (
+	subject TEXT COLLATE "C" NOT NULL,
+	period BIGINT NOT NULL,
+	process TEXT COLLATE "C" NOT NULL,
+	requests BIGINT NOT NULL,
+	messages BIGINT NOT NULL,
+	tokens BIGINT NOT NULL,
+	turns BIGINT NOT NULL,
+	PRIMARY KEY (subject, period, process)
+);
+CREATE INDEX rates_purge ON rates (period);
 CREATE TABLE removed_conversations (
 	conversation BIGINT NOT NULL,
 	id TEXT COLLATE "C" NOT NULL,
@@ -185,4 +196,4 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version (version_num) VALUES ('0002');
+INSERT INTO alembic_version (version_num) VALUES ('0003');

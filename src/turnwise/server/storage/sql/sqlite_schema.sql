@@ -100,6 +100,18 @@ CREATE TABLE processes (
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
+CREATE TABLE rates (
+	subject TEXT NOT NULL,
+	period BIGINT NOT NULL,
+	process TEXT NOT NULL,
+	requests BIGINT NOT NULL,
+	messages BIGINT NOT NULL,
+	tokens BIGINT NOT NULL,
+	turns BIGINT NOT NULL,
+	PRIMARY KEY (subject, period, process)
+)
+ WITHOUT ROWID;
+CREATE INDEX rates_purge ON rates (period);
 CREATE TABLE removed_conversations (
 	conversation INTEGER NOT NULL,
 	id TEXT NOT NULL,
@@ -194,4 +206,4 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version (version_num) VALUES ('0002');
+INSERT INTO alembic_version (version_num) VALUES ('0003');
