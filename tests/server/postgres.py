@@ -13,7 +13,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ import pytest
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.schema import metadata
 
-__all__ = ["PostgresServer", "blocking", "executed", "own_server"]
+__all__ = ["PostgresServer", "binaries", "blocking", "executed", "own_server", "started"]
 
 T = TypeVar("T")
 
@@ -47,10 +47,15 @@ class PostgresServer:
 
     folder: Path
     binaries: Path
+    options: Sequence[str] = _OPTIONS
+    port: int | None = None
+    """Where it listens on the loopback, beside its socket."""
     count: Iterator[int] = field(default_factory=itertools.count)
     common: str | None = None
 
     def url(self, database: str = "postgres") -> str:
+        if self.port is not None:
+            return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
         return f"postgresql://postgres@/{database}?host={quote(str(self.folder))}"
 
     def database(self) -> str:
@@ -69,7 +74,10 @@ class PostgresServer:
         return self.common
 
     def start(self) -> None:
-        options = " ".join(f"-c {option}" for option in (*_OPTIONS, f"unix_socket_directories={self.folder}"))
+        own = [f"unix_socket_directories={self.folder}"]
+        if self.port is not None:
+            own += ["listen_addresses=127.0.0.1", f"port={self.port}"]
+        options = " ".join(f"-c {option}" for option in (*self.options, *own))
         self.control("start", "--wait", "--silent", f"--log={self.folder}/log", f"--options={options}")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -88,27 +96,34 @@ class PostgresServer:
 @contextmanager
 def own_server() -> Generator[PostgresServer]:
     """Start a server; where there are no binaries, skip, or fail where CI is to have them."""
-    binaries = _binaries()
-    if binaries is None:
+    found = binaries()
+    if found is None:
         missing = "PostgreSQL's initdb and pg_ctl are neither on PATH nor in /usr/lib/postgresql: install postgresql"
         if os.environ.get("CI", "").lower() in {"1", "true"}:
             pytest.fail(missing)
         pytest.skip(missing)
     folder = Path(tempfile.mkdtemp(prefix="turnwise-pg-"))
-    server = PostgresServer(folder, binaries)
     try:
-        if os.geteuid() == 0:
-            user = _user()
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        initial = "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
-        server.run("initdb", f"--pgdata={folder}/data", *initial)
-        server.start()
-        try:
+        with started(PostgresServer(folder, found)) as server:
             yield server
-        finally:
-            server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def started(server: PostgresServer, *, stop: str = "immediate") -> Generator[PostgresServer]:
+    """Start a server, with a cluster of its own where its folder has none yet; stop it so at the end."""
+    if not (server.folder / "data").exists():
+        if os.geteuid() == 0:
+            user = _user()
+            os.chown(server.folder, user.pw_uid, user.pw_gid)
+        initial = "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
+        server.run("initdb", f"--pgdata={server.folder}/data", *initial)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(stop)
 
 
 async def executed(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -143,7 +158,8 @@ def blocking(doing: Callable[[], Awaitable[T]]) -> T:
         return thread.submit(lambda: asyncio.run(awaited())).result()
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path | None:
+    """Return the folder of PostgreSQL's programs."""
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).resolve().parent

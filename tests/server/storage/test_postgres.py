@@ -335,7 +335,7 @@ async def test_page_of_messages_is_read_along_their_key(opened: Opened, statemen
 def test_missing_server_fails_in_ci_and_is_skipped_elsewhere(
     monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(own, "_binaries", lambda: None)
+    monkeypatch.setattr(own, "binaries", lambda: None)
     monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="install postgresql"), own.own_server():
         pass
