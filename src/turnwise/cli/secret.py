@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from turnwise.cli.connect import Database, database_url, usage_errors
+from turnwise.cli.connect import Database, usage_errors
 
 if TYPE_CHECKING:
     from turnwise.server.services.account import AccountService
@@ -64,10 +64,12 @@ def revoke(
 async def _with_accounts(database: str | None, work: Callable[[AccountService], Awaitable[T]]) -> T:
     from turnwise.server.ids import new_id, now
     from turnwise.server.services.account import AccountService
+    from turnwise.server.settings import load_settings
     from turnwise.server.storage.open import storage_at
 
     with usage_errors():
-        storage = storage_at(database_url(database))
+        settings = load_settings({"database_url": database})
+        storage = storage_at(settings.database, migrate=settings.migrate)
     await storage.open()
     try:
         return await work(AccountService(storage, new_id=new_id, clock=now))

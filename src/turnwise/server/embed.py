@@ -101,7 +101,7 @@ class ServerThread(threading.Thread):
         self.join()
 
     async def _serve(self) -> None:
-        storage = self._storage or storage_at(self._settings.database)
+        storage = self._storage or storage_at(self._settings.database, migrate=self._settings.migrate)
         models = self._models or await open_models(self._settings, say=self.notes.append)
         secret = make_secret()
         application = create_app(self._settings, Adapters(storage=storage, models=models, guest_secret=secret))

@@ -54,7 +54,7 @@ def run_in_loop(work: Coroutine[None, None, None]) -> None:
 async def _serve(settings: Settings) -> None:
     with bind(settings.host, settings.port) as listening:
         url = url_of(settings.host, listening)
-        storage = storage_at(settings.database)
+        storage = storage_at(settings.database, migrate=settings.migrate)
         application = create_app(settings, Adapters(storage=storage, models=await open_models(settings, say=_say)))
         try:
             await application.open()

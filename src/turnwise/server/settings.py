@@ -42,6 +42,8 @@ class Settings:
     """The port to listen on; 0 is any free one."""
     database_url: str = ""
     """The database, such as `sqlite:////var/lib/turnwise/turnwise.db`. The default is in the user's data folder."""
+    migrate: bool = True
+    """Whether a starting server makes or upgrades the tables of its database; else `turnwise database migrate` does."""
     secret: str = field(default="", repr=False)
     """A secret for the account `default`. Without one, the first start makes a secret and prints it once."""
     cors_origins: tuple[str, ...] = ("*",)

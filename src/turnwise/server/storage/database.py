@@ -15,14 +15,31 @@ from typing import Final
 
 from turnwise.server.errors import Unavailable
 
-__all__ = ["BUSY_SECONDS", "POSTGRES_SCHEMA_FILE", "SCHEMA_FILE", "SCHEMA_VERSION", "connect", "create_file", "prepare"]
+__all__ = [
+    "BUSY_SECONDS",
+    "COPYING",
+    "POSTGRES_SCHEMA_FILE",
+    "SCHEMA_FILE",
+    "SCHEMA_VERSION",
+    "check_version",
+    "connect",
+    "create_file",
+    "prepare",
+    "without_tables",
+]
 
 SCHEMA_VERSION: Final = "0003"
 """The newest migration's revision; versions compare as numbers."""
 
+COPYING: Final = "copying"
+"""Stands for the version as long as a database holds a part of another one, so that no Turnwise serves it."""
+
 SCHEMA_FILE: Final = Path(__file__).parent / "sql" / "sqlite_schema.sql"
 
 POSTGRES_SCHEMA_FILE: Final = SCHEMA_FILE.with_name("postgres_schema.sql")
+
+BASE: Final = "0000"
+"""The version of a database that Alembic knows, before its first migration."""
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first with RETURNING."""
@@ -64,27 +81,61 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to `SCHEMA_VERSION`; refuse a database that is newer or not ours with `Unavailable`."""
+def check_version(version: str, place: str, *, migrate: bool) -> None:
+    """Refuse a schema that this Turnwise cannot use, or is not to upgrade, with `Unavailable`."""
+    if version == COPYING:
+        raise Unavailable(
+            f"{place} holds a part of another database: a copy into it was begun and has not ended. Start the same "
+            "`turnwise database copy` again, and it goes on where it stopped."
+        )
+    if not version.isdecimal() or int(version) > int(SCHEMA_VERSION):
+        raise Unavailable(
+            f"{place} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
+            "Start the newer Turnwise that wrote it, or name another database."
+        )
+    if version != SCHEMA_VERSION and not migrate:
+        raise Unavailable(
+            f"{place} has the older schema version {version}, this Turnwise works with {SCHEMA_VERSION}, and "
+            "TURNWISE_MIGRATE=false keeps it from upgrading. Run `turnwise database migrate` first."
+        )
+
+
+def without_tables(place: str) -> Unavailable:
+    """Return the refusal of a database that has no tables yet, where none are to be made."""
+    return Unavailable(
+        f"{place} has no tables yet, and TURNWISE_MIGRATE=false keeps Turnwise from making them. "
+        "Run `turnwise database migrate` first."
+    )
+
+
+def prepare(connection: sqlite3.Connection, path: Path, *, migrate: bool = True) -> str | None:
+    """Bring the schema up to `SCHEMA_VERSION`; return the version that it had, None where there were no tables.
+
+    A database that is newer or not ours is refused with `Unavailable`; without `migrate`, one that is older too.
+    """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise Unavailable(
             f"This Python comes with SQLite {sqlite3.sqlite_version}, and Turnwise needs {oldest} or later. "
             "Use a newer Python, or one that is linked to a newer SQLite."
         )
+    version = _version(connection)
+    if version is not None:
+        check_version(version, str(path), migrate=migrate)
     _use_wal(connection)
-    if _version(connection) == SCHEMA_VERSION:
-        return
+    if version == SCHEMA_VERSION:
+        return version
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _create_if_fresh(connection, path)
+        fresh = _create_if_fresh(connection, path, migrate=migrate)
         version = _version(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    if version != SCHEMA_VERSION:
-        _upgrade(version, path)
+    if fresh:
+        return None
+    return version if version == SCHEMA_VERSION else _upgrade(version or BASE, path, migrate=migrate)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -101,17 +152,22 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _create_if_fresh(connection: sqlite3.Connection, path: Path) -> None:
+def _create_if_fresh(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> bool:
+    """Make the tables where there are none; return whether that was so."""
     tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and "alembic_version" not in tables:
         raise Unavailable(
             f"{path} is an SQLite database that something else made (it has the table {min(tables)!r}). "
             "Turnwise expects a file of its own: name another one."
         )
-    if not tables:
-        for statement in SCHEMA_FILE.read_text(encoding="utf-8").split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
+    if tables:
+        return False
+    if not migrate:
+        raise without_tables(str(path))
+    for statement in SCHEMA_FILE.read_text(encoding="utf-8").split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+    return True
 
 
 def _version(connection: sqlite3.Connection) -> str | None:
@@ -125,18 +181,15 @@ def _version(connection: sqlite3.Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _upgrade(version: str | None, path: Path) -> None:
-    if version is not None and not (version.isdecimal() and int(version) < int(SCHEMA_VERSION)):
-        raise Unavailable(
-            f"{path} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
-            "Start the newer Turnwise that wrote it, or name another database."
-        )
+def _upgrade(version: str, path: Path, *, migrate: bool) -> str:
+    """Return the version the schema had when it was this process's turn to upgrade it."""
+    check_version(version, str(path), migrate=migrate)
     from turnwise.server.storage.migrations import upgrade
 
     try:
-        upgrade(path)
+        return upgrade(path) or BASE
     except Exception as error:
         raise Unavailable(
-            f"{path} has the older schema version {version or 'of before the first'} and cannot be upgraded: {error}. "
+            f"{path} has the older schema version {version} and cannot be upgraded: {error}. "
             "It was left as it was. Start the Turnwise that wrote it, and report this."
         ) from error

@@ -15,28 +15,30 @@ _EXPECTED: Final = (
 )
 
 
-def storage_at(url: str) -> JournaledStorage:
+def storage_at(url: str, *, migrate: bool = True) -> JournaledStorage:
     """Return the storage that `url` names, not opened yet; `ValueError` for one that names none.
 
     `sqlite:////absolute/path.db` and `sqlite:///relative/path.db` are files; `~` stands for the home folder.
     `postgresql://user:password@host:5432/database` is a PostgreSQL database. Beside what libpq knows, its parameters
     are `pool_size` (connections that read, 10), `statement_timeout` (seconds, 10) and `pooler=transaction`.
+
+    Without `migrate`, opening it refuses a database without tables or with those of an older version.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ValueError(f"The database {url!r} is not a URL. {_EXPECTED}")
     if scheme in {"postgresql", "postgres"}:
-        return _postgres(url)
+        return _postgres(url, migrate=migrate)
     if scheme != "sqlite":
         raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
         raise ValueError(f"The database URL names no file. {_EXPECTED}")
     if rest == "/:memory:":
         raise ValueError(f"A database in memory alone would be lost. {_EXPECTED}")
-    return SqliteStorage(Path(rest[1:]).expanduser())
+    return SqliteStorage(Path(rest[1:]).expanduser(), migrate=migrate)
 
 
-def _postgres(url: str) -> JournaledStorage:
+def _postgres(url: str, *, migrate: bool) -> JournaledStorage:
     try:
         from turnwise.server.storage.postgres import PostgresStorage
     except ModuleNotFoundError as error:
@@ -45,4 +47,4 @@ def _postgres(url: str) -> JournaledStorage:
         raise ValueError(
             f"PostgreSQL needs the package {error.name}, which comes with `pip install 'turnwise[server]'`."
         ) from error
-    return PostgresStorage(url)
+    return PostgresStorage(url, migrate=migrate)

@@ -29,8 +29,9 @@ T = TypeVar("T")
 class PostgresStorage(SqlStorage):
     """The storage port, the journal's with it, over a PostgreSQL database, which several processes may share."""
 
-    def __init__(self, url: str, *, clock: Clock = wall_clock, new_id: NewId = random_id) -> None:
+    def __init__(self, url: str, *, clock: Clock = wall_clock, new_id: NewId = random_id, migrate: bool = True) -> None:
         self._address = PostgresAddress.of(url)
+        self._migrate = migrate
         self._clock = clock
         self._new_id = new_id
         self.writer = PostgresWriter(self._address.connect, begin=self._address.begin)
@@ -49,7 +50,7 @@ class PostgresStorage(SqlStorage):
                 retry_after=1,
             ) from error
         try:
-            await prepare(connection, self._address)
+            await prepare(connection, self._address, migrate=self._migrate)
         except BaseException:
             await connection.close()
             raise

@@ -14,7 +14,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import asyncpg
 
 from turnwise.server.errors import Unavailable
-from turnwise.server.storage.database import POSTGRES_SCHEMA_FILE, SCHEMA_VERSION
+from turnwise.server.storage.database import (
+    BASE,
+    POSTGRES_SCHEMA_FILE,
+    SCHEMA_VERSION,
+    check_version,
+    without_tables,
+)
 from turnwise.server.storage.postgres_connection import LOST
 
 if TYPE_CHECKING:
@@ -107,25 +113,26 @@ class PostgresAddress:
         return str(int(self.statement_timeout * 1000))
 
 
-async def prepare(connection: Connection, address: PostgresAddress) -> None:
-    """Bring the schema up to `SCHEMA_VERSION`; refuse one that is newer or not ours with `Unavailable`."""
+async def prepare(connection: Connection, address: PostgresAddress, *, migrate: bool = True) -> str | None:
+    """Bring the schema up to `SCHEMA_VERSION`; return the version that it had, None where there were no tables.
+
+    A database that is newer or not ours is refused with `Unavailable`; without `migrate`, one that is older too.
+    """
     async with connection.transaction():
         await connection.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
         version = await _version(connection, address)
         if version is None:
+            if not migrate:
+                raise without_tables(address.label)
             await connection.execute(POSTGRES_SCHEMA_FILE.read_text(encoding="utf-8"))
-            version = SCHEMA_VERSION
+            return None
+    check_version(version, address.label, migrate=migrate)
     if version == SCHEMA_VERSION:
-        return
-    if not (version.isdecimal() and int(version) < int(SCHEMA_VERSION)):
-        raise Unavailable(
-            f"{address.label} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
-            "Start the newer Turnwise that wrote it, or name another database."
-        )
+        return version
     from turnwise.server.storage.migrations import upgrade_postgres
 
     try:
-        await upgrade_postgres(address.connect, SCHEMA_LOCK)
+        return await upgrade_postgres(address.connect, SCHEMA_LOCK) or BASE
     except Exception as error:
         raise Unavailable(
             f"{address.label} has the older schema version {version} and cannot be upgraded: {error}. It was left as "
@@ -145,7 +152,7 @@ async def _version(connection: Connection, address: PostgresAddress) -> str | No
             "a schema by `search_path`, of its own: name another one."
         )
     found = await connection.fetchval("SELECT version_num FROM alembic_version")
-    return "0000" if found is None else str(found)
+    return BASE if found is None else str(found)
 
 
 def _number(name: str, text: str) -> int:

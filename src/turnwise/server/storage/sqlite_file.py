@@ -12,7 +12,7 @@ from turnwise.server.errors import BadRequest, Conflict, Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.ids import new_id as random_id
 from turnwise.server.ids import now as wall_clock
-from turnwise.server.storage.database import connect, create_file, prepare
+from turnwise.server.storage.database import connect, create_file, prepare, without_tables
 from turnwise.server.storage.readers import ReaderPool
 from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job, SqlDatabase
 from turnwise.server.storage.writer import Connect, GroupWriter
@@ -34,18 +34,22 @@ class SqliteFile(SqlDatabase):
         clock: Clock = wall_clock,
         new_id: NewId = random_id,
         writer: Callable[[Connect], GroupWriter] = GroupWriter,
+        migrate: bool = True,
     ) -> None:
         self._path = path
+        self._migrate = migrate
         self._clock = clock
         self._new_id = new_id
         self.writer = writer(self._prepare)
         self._readers = ReaderPool(lambda: connect(path, read_only=True))
 
     def _prepare(self) -> sqlite3.Connection:
+        if not self._migrate and not self._path.exists():
+            raise without_tables(str(self._path))
         create_file(self._path)
         connection = connect(self._path)
         try:
-            prepare(connection, self._path)
+            prepare(connection, self._path, migrate=self._migrate)
         except BaseException:
             connection.close()
             raise
