@@ -240,6 +240,7 @@ turns: Final = Table(
     Column("ended_at", BigInteger),
     Column("steps", LargeBinary),
     Column("request", LargeBinary, nullable=False, comment="empty once the turn has ended"),
+    Column("queued_at", BigInteger, comment="its place in its conversation's line, by the database's clock"),
     sqlite_with_rowid=False,
 )
 _running: Final = text("state = 'running'")
@@ -247,7 +248,7 @@ _waiting: Final = text("state = 'waiting'")
 _unfinished: Final = text("ended_at IS NULL")
 _channelled: Final = text("channel IS NOT NULL")
 Index("turns_running", turns.c.conversation, unique=True, sqlite_where=_running, postgresql_where=_running)
-Index("turns_waiting", turns.c.conversation, turns.c.created_at, sqlite_where=_waiting, postgresql_where=_waiting)
+Index("turns_waiting", turns.c.conversation, turns.c.queued_at, sqlite_where=_waiting, postgresql_where=_waiting)
 Index("turns_unfinished", turns.c.owner, sqlite_where=_unfinished, postgresql_where=_unfinished)
 Index("turns_conversation", turns.c.conversation, turns.c.created_at)
 Index(
@@ -311,6 +312,16 @@ Table(
     Column("tokens", BigInteger, nullable=False),
     Column("turns", BigInteger, nullable=False, comment="at once, when the row was written"),
     Index("rates_purge", "period"),
+    sqlite_with_rowid=False,
+)
+
+# PostgreSQL's alone. Written with every group, so that whoever lost the connection at a commit can look what became of it.
+Table(
+    "writers",
+    metadata,
+    Column("id", _text, primary_key=True),
+    Column("last_group", BigInteger, nullable=False, comment="the number of the last group it committed"),
+    Column("used_at", BigInteger, nullable=False, comment="by the database's clock"),
     sqlite_with_rowid=False,
 )
 

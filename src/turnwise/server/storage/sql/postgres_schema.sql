@@ -169,13 +169,14 @@ CREATE TABLE turns (
 	ended_at BIGINT,
 	steps BYTEA,
 	request BYTEA NOT NULL,
+	queued_at BIGINT,
 	PRIMARY KEY (id)
 );
 CREATE UNIQUE INDEX turns_channel ON turns (account, channel) WHERE channel IS NOT NULL;
 CREATE INDEX turns_conversation ON turns (conversation, created_at);
 CREATE UNIQUE INDEX turns_running ON turns (conversation) WHERE state = 'running';
 CREATE INDEX turns_unfinished ON turns (owner) WHERE ended_at IS NULL;
-CREATE INDEX turns_waiting ON turns (conversation, created_at) WHERE state = 'waiting';
+CREATE INDEX turns_waiting ON turns (conversation, queued_at) WHERE state = 'waiting';
 CREATE TABLE used_tokens (
 	conversation BIGINT NOT NULL,
 	at BIGINT NOT NULL,
@@ -191,6 +192,12 @@ CREATE TABLE votes (
 	value INTEGER NOT NULL,
 	reason TEXT COLLATE "C",
 	PRIMARY KEY (conversation, message, at)
+);
+CREATE TABLE writers (
+	id TEXT COLLATE "C" NOT NULL,
+	last_group BIGINT NOT NULL,
+	used_at BIGINT NOT NULL,
+	PRIMARY KEY (id)
 );
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,

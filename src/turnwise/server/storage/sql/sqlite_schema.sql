@@ -176,6 +176,7 @@ CREATE TABLE turns (
 	ended_at BIGINT,
 	steps BLOB,
 	request BLOB NOT NULL,
+	queued_at BIGINT,
 	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
@@ -183,7 +184,7 @@ CREATE UNIQUE INDEX turns_channel ON turns (account, channel) WHERE channel IS N
 CREATE INDEX turns_conversation ON turns (conversation, created_at);
 CREATE UNIQUE INDEX turns_running ON turns (conversation) WHERE state = 'running';
 CREATE INDEX turns_unfinished ON turns (owner) WHERE ended_at IS NULL;
-CREATE INDEX turns_waiting ON turns (conversation, created_at) WHERE state = 'waiting';
+CREATE INDEX turns_waiting ON turns (conversation, queued_at) WHERE state = 'waiting';
 CREATE TABLE used_tokens (
 	conversation INTEGER NOT NULL,
 	at BIGINT NOT NULL,
@@ -200,6 +201,13 @@ CREATE TABLE votes (
 	value INTEGER NOT NULL,
 	reason TEXT,
 	PRIMARY KEY (conversation, message, at)
+)
+ WITHOUT ROWID;
+CREATE TABLE writers (
+	id TEXT NOT NULL,
+	last_group BIGINT NOT NULL,
+	used_at BIGINT NOT NULL,
+	PRIMARY KEY (id)
 )
  WITHOUT ROWID;
 CREATE TABLE alembic_version (

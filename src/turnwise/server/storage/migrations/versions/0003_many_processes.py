@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, PrimaryKeyConstraint, Text
+from sqlalchemy import BigInteger, Column, PrimaryKeyConstraint, Text, text
 
 revision: Final = "0003"
 down_revision: Final = "0002"
@@ -14,8 +14,21 @@ _TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add tables; what is stored stays as it is."""
+    """Add tables, and to turns their place in line; what is stored stays as it is."""
+    _line()
     _rates()
+    _writers()
+
+
+def _line() -> None:
+    place = Column("queued_at", BigInteger, comment="its place in its conversation's line, by the database's clock")
+    op.add_column("turns", place)
+    op.execute("UPDATE turns SET queued_at = created_at WHERE state = 'waiting'")
+    op.drop_index("turns_waiting", "turns")
+    waiting = text("state = 'waiting'")
+    op.create_index(
+        "turns_waiting", "turns", ["conversation", "queued_at"], sqlite_where=waiting, postgresql_where=waiting
+    )
 
 
 def _rates() -> None:
@@ -32,3 +45,14 @@ def _rates() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("rates_purge", "rates", ["period"])
+
+
+def _writers() -> None:
+    op.create_table(
+        "writers",
+        Column("id", _TEXT, nullable=False),
+        Column("last_group", BigInteger, nullable=False, comment="the number of the last group it committed"),
+        Column("used_at", BigInteger, nullable=False, comment="by the database's clock"),
+        PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
