@@ -21,8 +21,9 @@ WEB_LIBRARIES = ("starlette", "uvicorn")
 DATABASE_LIBRARIES = ("sqlite3", "sqlalchemy", "alembic", "asyncpg")
 # Beside the port: the estimate of a text's tokens.
 FRONTS = ("turnwise.server.models.tokens",)
-# A second port of storage's: turns and channels.
+# Further ports of storage's: turns and channels, and what processes tell each other.
 JOURNAL = "turnwise.server.storage.journal"
+NOTICES = "turnwise.server.storage.notices"
 ADAPTERS = ("storage", "models", "retrieval", "privacy", "channels", "blobs")
 
 
@@ -76,14 +77,14 @@ def services_know_ports_and_not_adapters(found: Import) -> bool:
     package = adapter_package(found.name)
     if package is None or not within(found.module, "turnwise.server.services"):
         return True
-    return within(found.name, f"turnwise.server.{package}.base", JOURNAL, *FRONTS)
+    return within(found.name, f"turnwise.server.{package}.base", JOURNAL, NOTICES, *FRONTS)
 
 
 def ports_know_no_adapters(found: Import) -> bool:
     package = adapter_package(found.module)
-    if package is None or not found.module.endswith((".base", ".tokens", JOURNAL)):
+    if package is None or not found.module.endswith((".base", ".tokens", JOURNAL, NOTICES)):
         return True
-    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] == "base"
+    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] in {"base", "notices"}
 
 
 def routes_know_no_storage_engine(found: Import) -> bool:

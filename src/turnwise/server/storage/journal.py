@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from turnwise.server.storage.base import Exchange, Once, Storage, TurnStart
+from turnwise.server.storage.notices import Notices
 from turnwise.types.message import Message
 
 __all__ = [
@@ -299,3 +300,8 @@ class Journal(ChannelStore, Protocol):
 
 class JournaledStorage(Storage, Journal, Protocol):
     """Everything that is stored, over one database."""
+
+    @property
+    def notices(self) -> Notices:
+        """What other processes tell of their commits."""
+        ...

@@ -20,7 +20,8 @@ def storage_at(url: str, *, migrate: bool = True) -> JournaledStorage:
 
     `sqlite:////absolute/path.db` and `sqlite:///relative/path.db` are files; `~` stands for the home folder.
     `postgresql://user:password@host:5432/database` is a PostgreSQL database. Beside what libpq knows, its parameters
-    are `pool_size` (connections that read, 10), `statement_timeout` (seconds, 10) and `pooler=transaction`.
+    are `pool_size` (connections that read, 10), `statement_timeout` (seconds, 10), `pooler=transaction`, and `listen`:
+    the URL, percent-encoded, of the same database past that pooler, for what processes tell each other.
 
     Without `migrate`, opening it refuses a database without tables or with those of an older version.
     """

@@ -13,8 +13,10 @@ from turnwise.server.ids import Clock, NewId
 from turnwise.server.ids import new_id as random_id
 from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import Once, UsedTokens
+from turnwise.server.storage.notices import Notices, Silence
 from turnwise.server.storage.postgres_connection import LOST
 from turnwise.server.storage.postgres_database import PostgresAddress, prepare
+from turnwise.server.storage.postgres_notices import PostgresNotices
 from turnwise.server.storage.postgres_pool import ConnectionPool
 from turnwise.server.storage.postgres_writer import Append, PostgresWriter
 from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job
@@ -34,11 +36,21 @@ class PostgresStorage(SqlStorage):
         self._migrate = migrate
         self._clock = clock
         self._new_id = new_id
-        self.writer = PostgresWriter(self._address.connect, begin=self._address.begin)
+        listener = self._address.listener
+        self._notices = None if listener is None else PostgresNotices(listener)
+        self.writer = PostgresWriter(
+            self._address.connect,
+            begin=self._address.begin,
+            tell=None if self._notices is None else self._notices.tell,
+        )
         self._readers = ConnectionPool(self._address)
 
     def __repr__(self) -> str:
         return f"PostgresStorage({self._address.label!r})"
+
+    @property
+    def notices(self) -> Notices:
+        return Silence() if self._notices is None else self._notices
 
     async def open(self) -> None:
         try:
@@ -56,9 +68,13 @@ class PostgresStorage(SqlStorage):
             raise
         self.writer.start(connection)
         self._readers.start()
+        if self._notices is not None:
+            await self._notices.open()
 
     async def close(self) -> None:
         await self.writer.close()
+        if self._notices is not None:
+            await self._notices.close()
         await self._readers.close()
 
     async def ready(self) -> bool:

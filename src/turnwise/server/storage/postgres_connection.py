@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import asyncpg
 from greenlet import getcurrent, greenlet
 
+from turnwise.server.storage.jobs.notices import Notice, Teller
 from turnwise.server.storage.jobs.rows import Value
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.sql_database import Job
@@ -80,7 +81,7 @@ class Rows:
         return iter(self.fetchall())
 
 
-class JobConnection:
+class JobConnection(Teller):
     """The database a job sees."""
 
     def __init__(self, connection: Connection, *, writing: bool) -> None:
@@ -88,6 +89,16 @@ class JobConnection:
         self._statements = _translated(writing=writing)
         self.written = 0
         """Rows that were written through it."""
+        self._told: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        """Tell other processes once the transaction is committed."""
+        self._told.append(notice)
+
+    def told(self) -> list[Notice]:
+        """Return what was told since this was asked last."""
+        told, self._told = self._told, []
+        return told
 
     def execute(self, statement: str, values: Sequence[Value] = (), /) -> Rows:
         """Execute a statement of the jobs'."""

@@ -7,7 +7,7 @@ other and find the work done.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -51,6 +51,8 @@ class PostgresAddress:
     """Seconds that a statement may take."""
     pooled: bool = False
     """A pooler in transaction mode is in between: nothing is kept on a connection from one transaction to the next."""
+    listen: str | None = None
+    """Where to listen for notices, past the pooler; unless given, at `url`, or nowhere behind a pooler."""
 
     @classmethod
     def of(cls, url: str) -> PostgresAddress:
@@ -68,13 +70,21 @@ class PostgresAddress:
         pooler = given.pop("pooler", "none")
         if pooler not in {"none", "transaction"}:
             raise ValueError(f"The database URL's pooler is neither `none` nor `transaction`. {EXPECTED}")
+        listen = given.pop("listen", None)
         where = parts.hostname or given.get("host", "")
         label = f"postgresql://{where}{f':{port}' if port else ''}{parts.path}"
         cleaned = parts._replace(scheme="postgresql", query=urlencode(given, quote_via=quote), fragment="").geturl()
-        return cls(cleaned, label, pool_size, statement_timeout, pooler == "transaction")
+        return cls(cleaned, label, pool_size, statement_timeout, pooler == "transaction", listen)
 
     def __repr__(self) -> str:
         return f"PostgresAddress({self.label!r})"
+
+    @property
+    def listener(self) -> PostgresAddress | None:
+        """The address at which notices are heard; `None` where they cannot be."""
+        if self.listen is None:
+            return None if self.pooled else self
+        return replace(PostgresAddress.of(self.listen), statement_timeout=self.statement_timeout, listen=None)
 
     @property
     def begin(self) -> str:

@@ -17,6 +17,7 @@ import asyncpg
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage.jobs.messages import add_messages
+from turnwise.server.storage.jobs.notices import Notice
 from turnwise.server.storage.jobs.rows import Database, packed_meta, whole
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres_connection import (
@@ -78,6 +79,8 @@ class Outcome:
     ticket: Ticket
     result: object = None
     error: BaseException | None = None
+    told: Sequence[Notice] = ()
+    """What other processes are told once it is committed."""
 
 
 class _TryApart(Exception):
@@ -91,8 +94,16 @@ class _AtCommit(Exception):
 class PostgresWriter:
     """Runs jobs on one connection and commits them in groups."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, begin: str = "BEGIN") -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        begin: str = "BEGIN",
+        tell: Callable[[Sequence[Notice]], None] | None = None,
+    ) -> None:
+        """`tell` is given what jobs told other processes, after each commit."""
         self._connect = connect
+        self._tell = tell
         self._begin = begin
         self._waiting: list[Ticket] = []
         self._connection: Connection | None = None
@@ -201,6 +212,8 @@ class PostgresWriter:
             await connection.execute("COMMIT")
         except LOST as error:
             raise _AtCommit from error
+        if self._tell is not None:
+            self._tell([notice for outcome in outcomes for notice in outcome.told])
         return outcomes
 
     async def _connected(self) -> Connection:
@@ -227,7 +240,7 @@ async def _run_group(connection: Connection, group: Sequence[Ticket]) -> Sequenc
             continue
         before = database.written
         try:
-            outcomes.append(Outcome(ticket, await run_job(ticket.job, database)))
+            outcomes.append(Outcome(ticket, await run_job(ticket.job, database), told=database.told()))
         except LOST:
             raise
         except (asyncpg.PostgresError, asyncpg.DataError) as error:
@@ -235,6 +248,7 @@ async def _run_group(connection: Connection, group: Sequence[Ticket]) -> Sequenc
         except Exception as error:
             if database.written != before:
                 raise _TryApart from error
+            database.told()
             outcomes.append(Outcome(ticket, error=error))
     return outcomes
 
@@ -246,13 +260,14 @@ async def _run_guarded(connection: Connection, group: Sequence[Ticket]) -> Seque
     for ticket in group:
         await connection.execute("SAVEPOINT job")
         try:
-            outcomes.append(Outcome(ticket, await run_job(ticket.job, database)))
+            outcomes.append(Outcome(ticket, await run_job(ticket.job, database), told=database.told()))
         except _IN_THE_WAY as error:
             raise _TryApart from error
         except LOST:
             raise
         except Exception as error:  # noqa: BLE001 - its caller gets it
             await connection.execute("ROLLBACK TO SAVEPOINT job")
+            database.told()
             outcomes.append(Outcome(ticket, error=error))
         await connection.execute("RELEASE SAVEPOINT job")
     return outcomes

@@ -1,0 +1,216 @@
+"""Notices: what one process commits is told to the others, and a listener that was away says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from tests.server.postgres import PostgresServer, executed
+
+from turnwise.server.errors import NotFound
+from turnwise.server.storage.jobs.notices import Notice, tell
+from turnwise.server.storage.jobs.rows import Database
+from turnwise.server.storage.notices import LARGEST
+from turnwise.server.storage.postgres import PostgresStorage
+from turnwise.server.storage.postgres_notices import payloads
+from turnwise.server.storage.sqlite import SqliteStorage
+
+TOPIC = "test"
+
+
+@dataclass
+class Ear:
+    """What was heard of a topic."""
+
+    bodies: list[object] = field(default_factory=list[object])
+    missed: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, body: bytes) -> None:
+        self.bodies.append(msgspec.json.decode(body))
+        self.changed.set()
+
+    def miss(self) -> None:
+        self.missed += 1
+        self.changed.set()
+
+    async def until(self, *bodies: object) -> None:
+        async with asyncio.timeout(10):
+            while self.bodies != list(bodies):
+                await self.changed.wait()
+                self.changed.clear()
+
+    async def until_missed(self, times: int) -> None:
+        async with asyncio.timeout(10):
+            while self.missed < times:
+                await self.changed.wait()
+                self.changed.clear()
+
+
+@dataclass
+class Process:
+    """A storage, and what it hears."""
+
+    storage: PostgresStorage
+    ear: Ear
+    stack: AsyncExitStack
+
+    async def tells(self, *bodies: object) -> None:
+        """Tell, in one commit."""
+
+        def job(db: Database) -> None:
+            for body in bodies:
+                tell(db, TOPIC, body)
+
+        await self.storage._write(job)
+
+    async def loses_its_connection(self) -> None:
+        await executed(self.storage._address.url, "SELECT pg_terminate_backend($1)", self.storage._notices._pid)  # type: ignore[union-attr]
+
+
+@dataclass
+class Scene:
+    url: str
+    stack: AsyncExitStack
+
+    async def process(self, parameters: str = "") -> Process:
+        storage = PostgresStorage(self.url + parameters)
+        ear = Ear()
+        storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)
+        await storage.open()
+        self.stack.push_async_callback(storage.close)
+        ear.missed = 0
+        return Process(storage, ear, self.stack)
+
+
+@pytest.fixture
+async def scene(postgres: PostgresServer) -> AsyncIterator[Scene]:
+    async with AsyncExitStack() as stack:
+        yield Scene(postgres.emptied(), stack)
+
+
+async def test_what_a_process_commits_is_heard_by_the_others_and_not_by_itself(scene: Scene) -> None:
+    here, there, elsewhere = await scene.process(), await scene.process(), await scene.process()
+    await here.tells({"a": "Grüße \0 😀"}, 2)
+    await there.ear.until({"a": "Grüße \0 😀"}, 2)
+    await elsewhere.ear.until({"a": "Grüße \0 😀"}, 2)
+    await there.tells(3)
+    await here.ear.until(3)
+    assert here.ear.missed == there.ear.missed == 0
+
+
+async def test_what_was_not_committed_is_not_told(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+
+    def refused(db: Database) -> None:
+        tell(db, TOPIC, "refused")
+        raise NotFound("no")
+
+    def undone(db: Database) -> None:
+        tell(db, TOPIC, "undone")
+        db.execute("UPDATE alembic_version SET version_num = version_num")
+        raise NotFound("no")
+
+    results = await asyncio.gather(
+        here.storage._write(refused), here.tells(1), here.storage._write(undone), here.tells(2), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [NotFound, type(None), NotFound, type(None)]
+    await there.ear.until(1, 2)
+
+
+async def test_many_notices_come_whole_and_in_order(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    bodies = [f"{number} {'x' * (number % 900)}" for number in range(3000)]
+    await here.tells(*bodies[:1000])
+    await asyncio.gather(*(here.tells(*bodies[begin : begin + 100]) for begin in range(1000, 3000, 100)))
+    await there.ear.until(*bodies)
+
+
+async def test_a_listener_that_was_cut_off_is_told_that_it_missed_something_and_hears_again(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    await there.loses_its_connection()
+    await there.ear.until_missed(1)
+    assert there.storage.notices.listening
+    await here.tells("after")
+    await there.ear.until("after")
+
+
+async def test_others_are_told_to_read_up_where_the_teller_was_cut_off(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    await here.loses_its_connection()
+    while here.storage.notices.listening:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
+    await here.tells("lost")
+    await there.ear.until_missed(1)
+    assert there.ear.bodies == []
+    await here.tells("told")
+    await there.ear.until("told")
+
+
+async def test_what_was_told_last_is_heard_of_a_process_that_closes(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    await here.tells("goodbye")
+    await here.storage.close()
+    await there.ear.until("goodbye")
+
+
+async def test_nobody_hears_who_has_stopped_to(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    ear = Ear()
+    stop = there.storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)
+    await here.tells(1)
+    await ear.until(1)
+    stop()
+    stop()
+    await here.tells(2)
+    await there.ear.until(1, 2)
+    assert ear.bodies == [1]
+
+
+async def test_behind_a_transaction_pooler_notices_need_an_address_of_their_own(scene: Scene) -> None:
+    here = await scene.process()
+    deaf = await scene.process("&pooler=transaction")
+    there = await scene.process("&pooler=transaction&listen=" + quote(scene.url, safe=""))
+    assert (deaf.storage.notices.listening, there.storage.notices.listening) == (False, True)
+    await there.tells(1)
+    await here.ear.until(1)
+    await here.tells(2)
+    await there.ear.until(2)
+    await deaf.tells(3)
+    assert deaf.ear.bodies == []
+
+
+async def test_a_notice_that_another_version_sends_is_taken_as_one_that_was_missed(scene: Scene) -> None:
+    here = await scene.process()
+    await executed(scene.url, "SELECT pg_notify('turnwise:public', 'what?')")
+    await here.ear.until_missed(1)
+
+
+async def test_telling_over_sqlite_does_nothing(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "turnwise.db")
+    await storage.open()
+    await storage._write(lambda db: tell(db, TOPIC, 1))
+    assert not storage.notices.listening
+    ear = Ear()
+    storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)()
+    await storage.close()
+
+
+async def test_a_notice_is_small(scene: Scene) -> None:
+    here, there = await scene.process(), await scene.process()
+    with pytest.raises(ValueError, match="notice of 'test' has 7001 bytes"):
+        await here.tells("x" * (LARGEST - 1))
+    await here.tells("x" * (LARGEST - 2))
+    await there.ear.until("x" * (LARGEST - 2))
+
+
+def test_as_many_notices_go_together_as_fit() -> None:
+    texts = list(payloads([Notice("t", b'"%b"' % (b"x" * 700)) for _ in range(25)]))
+    assert [len(msgspec.json.decode(text)) for text in texts] == [11, 11, 3]
+    assert max(len(text) for text in texts) <= 7900
