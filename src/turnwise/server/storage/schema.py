@@ -270,6 +270,16 @@ Table(
     sqlite_with_rowid=False,
 )
 
+Table(
+    "waits",
+    metadata,
+    Column("turn", _text, primary_key=True),
+    Column("call_id", _text, primary_key=True),
+    Column("attempt", Integer, nullable=False, comment="of the turn: the row of an earlier one holds no longer"),
+    Column("channel", _text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 channels: Final = Table(
     "channels",
     metadata,
@@ -315,7 +325,7 @@ Table(
     sqlite_with_rowid=False,
 )
 
-# PostgreSQL's alone. Written with every group, so that whoever lost the connection at a commit can look what became of it.
+# PostgreSQL's alone. Written with every group, so that who lost the connection at a commit can look what became of it.
 Table(
     "writers",
     metadata,

@@ -193,6 +193,13 @@ CREATE TABLE votes (
 	reason TEXT COLLATE "C",
 	PRIMARY KEY (conversation, message, at)
 );
+CREATE TABLE waits (
+	turn TEXT COLLATE "C" NOT NULL,
+	call_id TEXT COLLATE "C" NOT NULL,
+	attempt INTEGER NOT NULL,
+	channel TEXT COLLATE "C" NOT NULL,
+	PRIMARY KEY (turn, call_id)
+);
 CREATE TABLE writers (
 	id TEXT COLLATE "C" NOT NULL,
 	last_group BIGINT NOT NULL,

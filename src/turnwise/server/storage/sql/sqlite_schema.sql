@@ -203,6 +203,14 @@ CREATE TABLE votes (
 	PRIMARY KEY (conversation, message, at)
 )
  WITHOUT ROWID;
+CREATE TABLE waits (
+	turn TEXT NOT NULL,
+	call_id TEXT NOT NULL,
+	attempt INTEGER NOT NULL,
+	channel TEXT NOT NULL,
+	PRIMARY KEY (turn, call_id)
+)
+ WITHOUT ROWID;
 CREATE TABLE writers (
 	id TEXT NOT NULL,
 	last_group BIGINT NOT NULL,

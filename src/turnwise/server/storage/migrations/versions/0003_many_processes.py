@@ -1,11 +1,11 @@
-"""What many processes on one database share: the rates of accounts and session tokens."""
+"""What many processes on one database share: rates of accounts and session tokens, and what turns wait for."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, PrimaryKeyConstraint, Text, text
+from sqlalchemy import BigInteger, Column, Integer, PrimaryKeyConstraint, Text, text
 
 revision: Final = "0003"
 down_revision: Final = "0002"
@@ -18,6 +18,7 @@ def upgrade() -> None:
     _line()
     _rates()
     _writers()
+    _waits()
 
 
 def _line() -> None:
@@ -54,5 +55,17 @@ def _writers() -> None:
         Column("last_group", BigInteger, nullable=False, comment="the number of the last group it committed"),
         Column("used_at", BigInteger, nullable=False, comment="by the database's clock"),
         PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _waits() -> None:
+    op.create_table(
+        "waits",
+        Column("turn", _TEXT, nullable=False),
+        Column("call_id", _TEXT, nullable=False),
+        Column("attempt", Integer, nullable=False, comment="of the turn: the row of an earlier one holds no longer"),
+        Column("channel", _TEXT, nullable=False),
+        PrimaryKeyConstraint("turn", "call_id"),
         sqlite_with_rowid=False,
     )
