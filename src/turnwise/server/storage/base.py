@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from turnwise.server.storage.rates import RateStore
 from turnwise.types.conversation import Conversation, Order
 from turnwise.types.message import Message
 from turnwise.types.usage import ConversationUsage
@@ -149,8 +150,8 @@ class Exchange:
     used: Sequence[UsedTokens] = ()
 
 
-class Storage(Protocol):
-    """Accounts, conversations, messages, votes, usage and idempotency keys."""
+class Storage(RateStore, Protocol):
+    """Accounts, conversations, messages, votes, usage, idempotency keys and rates."""
 
     async def open(self) -> None:
         """Open the database; make or upgrade its schema, safely beside other processes doing the same."""

@@ -18,9 +18,10 @@ from turnwise.server.storage.base import (
     UsedTokens,
     Vote,
 )
-from turnwise.server.storage.jobs import accounts, channels, conversations, idempotency, listing, turns, upkeep
+from turnwise.server.storage.jobs import accounts, channels, conversations, idempotency, listing, rates, turns, upkeep
 from turnwise.server.storage.jobs import messages as stored
 from turnwise.server.storage.jobs.rows import Database
+from turnwise.server.storage.rates import Others, Tally
 from turnwise.server.storage.sql_journal import SqlJournal
 from turnwise.types.conversation import Conversation
 from turnwise.types.message import Message
@@ -187,6 +188,14 @@ class SqlStorage(SqlJournal):
     async def remember(self, account_id: str, once: Once) -> None:
         await self._write(lambda db: idempotency.answer_once(db, account_id, once))
 
+    # Rates
+
+    async def store_rates(self, process_id: str, tallies: Sequence[Tally]) -> None:
+        await self._write(lambda db: rates.store_rates(db, process_id, tallies))
+
+    async def find_rates(self, process_id: str, subjects: Sequence[str]) -> Others:
+        return await self._read(lambda db: rates.find_rates(db, process_id, subjects))
+
     # Upkeep
 
     async def purge(self, *, now: int, limit: int = 1000) -> int:
@@ -209,4 +218,5 @@ _PURGES: Final[Sequence[tuple[_Purge, int]]] = (
     (upkeep.purge, PURGE_AT_ONCE),
     (turns.purge_turns, 10 * PURGE_AT_ONCE),
     (channels.purge_channels, ROWS_AT_ONCE),
+    (rates.purge_rates, ROWS_AT_ONCE),
 )
