@@ -14,12 +14,11 @@ from turnwise.server.ids import new_id as random_id
 from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import Once, UsedTokens
 from turnwise.server.storage.notices import Notices, Silence
-from turnwise.server.storage.postgres_connection import LOST
-from turnwise.server.storage.postgres_database import PostgresAddress, prepare
+from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach
 from turnwise.server.storage.postgres_notices import PostgresNotices
 from turnwise.server.storage.postgres_pool import ConnectionPool
 from turnwise.server.storage.postgres_writer import Append, PostgresWriter
-from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job
+from turnwise.server.storage.sql_database import SURROGATES, TAKEN, TOO_LARGE, Job, Written
 from turnwise.server.storage.sql_storage import SqlStorage
 from turnwise.types.message import Message
 
@@ -41,6 +40,7 @@ class PostgresStorage(SqlStorage):
         self.writer = PostgresWriter(
             self._address.connect,
             begin=self._address.begin,
+            pooled=self._address.pooled,
             tell=None if self._notices is None else self._notices.tell,
         )
         self._readers = ConnectionPool(self._address)
@@ -53,20 +53,13 @@ class PostgresStorage(SqlStorage):
         return Silence() if self._notices is None else self._notices
 
     async def open(self) -> None:
-        try:
-            connection = await self._address.connect()
-        except LOST as error:
-            raise Unavailable(
-                f"The database {self._address.label} cannot be reached: {error}. Start it, or check "
-                "TURNWISE_DATABASE_URL.",
-                retry_after=1,
-            ) from error
+        connection = await reach(self._address)
         try:
             await prepare(connection, self._address, migrate=self._migrate)
+            await self.writer.start(connection)
         except BaseException:
             await connection.close()
             raise
-        self.writer.start(connection)
         self._readers.start()
         if self._notices is not None:
             await self._notices.open()
@@ -93,14 +86,16 @@ class PostgresStorage(SqlStorage):
         used: Sequence[UsedTokens] = (),
         once: Once | None = None,
     ) -> None:
-        if used or once is not None or not messages:
+        if used or not messages:
             await super().add_messages(account_id, conversation_id, messages, used=used, once=once)
         else:
-            await self._write(Append(account_id, conversation_id, messages, self._clock()))
+            await self._write(Append(account_id, conversation_id, messages, self._clock(), once), to=conversation_id)
 
-    async def _write(self, job: Job[T], *, to: str = "") -> T:
+    async def _write(
+        self, job: Job[T], *, to: str = "", turns: Sequence[str] = (), channels: Sequence[tuple[str, str]] = ()
+    ) -> T:
         try:
-            return await self.writer.run(job, to=to)
+            return await self.writer.run(job, to=Written(to, turns, channels))
         except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _refusal(error) from error
 

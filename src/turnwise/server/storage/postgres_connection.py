@@ -21,7 +21,18 @@ from turnwise.server.storage.jobs.rows import Value
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.sql_database import Job
 
-__all__ = ["LOST", "PATIENCE", "PAUSE", "Connection", "JobConnection", "numbered", "run_job", "stored_text"]
+__all__ = [
+    "LOST",
+    "PATIENCE",
+    "PAUSE",
+    "Connection",
+    "JobConnection",
+    "numbered",
+    "original",
+    "run_job",
+    "stored_text",
+    "waited",
+]
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -39,9 +50,10 @@ LOST: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
     OSError,
 )
-"""What says that a connection is of no more use; a timeout of this side is an `OSError` too."""
+"""What says that a connection is of no more use: one to what is only a standby now too, and a timeout of this side."""
 
 PATIENCE: Final = 3.0
 """Seconds for which is tried again, while the server is away, what nothing came of yet."""
@@ -49,7 +61,17 @@ PATIENCE: Final = 3.0
 PAUSE: Final = 0.1
 """Seconds between two such tries."""
 
-NOUNS: Final = ("accounts", "conversations", "messages", "idempotency", "upkeep", "journal", "channels")
+NOUNS: Final = (
+    "accounts",
+    "conversations",
+    "messages",
+    "idempotency",
+    "upkeep",
+    "journal",
+    "channels",
+    "deployment",
+    "rates",
+)
 
 _PLACEHOLDER: Final = re.compile(r"\?(\d*)")
 
@@ -105,12 +127,12 @@ class JobConnection(Teller):
         text = self._statements.get(statement) or numbered(statement)
         arguments = [stored_text(value) if type(value) is str else value for value in values]
         if text.startswith("SELECT") or "RETURNING" in text:
-            found = _await(self._connection.fetch(text, *arguments))
-            rows = [_read(row) for row in found]
+            found = waited(self._connection.fetch(text, *arguments))
+            rows = [original(row) for row in found]
             if not text.startswith("SELECT"):
                 self.written += len(rows)
             return Rows(len(rows), rows)
-        count = _count(_await(self._connection.execute(text, *arguments)))
+        count = _count(waited(self._connection.execute(text, *arguments)))
         self.written += count
         return Rows(count)
 
@@ -120,7 +142,7 @@ class JobConnection(Teller):
             return
         text = self._statements.get(statement) or numbered(statement)
         arguments = [[stored_text(value) if type(value) is str else value for value in row] for row in rows]
-        _await(self._connection.executemany(text, arguments))
+        waited(self._connection.executemany(text, arguments))
         self.written += len(rows)
 
 
@@ -170,13 +192,15 @@ def _translated(*, writing: bool) -> Mapping[str, str]:
     return found
 
 
-def _await(answer: Awaitable[T]) -> T:
+def waited(answer: Awaitable[T]) -> T:
+    """Return what a job has to wait for."""
     parent = getcurrent().parent
     assert parent is not None, "a statement was executed outside of a job"  # noqa: S101 - a mistake of ours
     return cast("T", parent.switch(answer))
 
 
-def _read(row: asyncpg.Record) -> tuple[Any, ...]:
+def original(row: asyncpg.Record) -> tuple[Any, ...]:
+    """Return what a row holds, its texts as they were before `stored_text`."""
     values = tuple(row.values())
     if any(type(value) is str and _ESCAPE in value for value in values):
         return tuple(_original(value) if type(value) is str else value for value in values)

@@ -26,7 +26,7 @@ from turnwise.server.storage.postgres_connection import LOST
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
 
-__all__ = ["EXPECTED", "PostgresAddress", "prepare"]
+__all__ = ["EXPECTED", "PostgresAddress", "prepare", "reach"]
 
 EXPECTED: Final = "Expected postgresql://user:password@host:5432/database."
 
@@ -121,6 +121,17 @@ class PostgresAddress:
     @property
     def _milliseconds(self) -> str:
         return str(int(self.statement_timeout * 1000))
+
+
+async def reach(address: PostgresAddress) -> Connection:
+    """Open a connection; `Unavailable` where that cannot be."""
+    try:
+        return await address.connect()
+    except LOST as error:
+        raise Unavailable(
+            f"The database {address.label} cannot be reached: {error}. Start it, or check TURNWISE_DATABASE_URL.",
+            retry_after=1,
+        ) from error
 
 
 async def prepare(connection: Connection, address: PostgresAddress, *, migrate: bool = True) -> str | None:

@@ -1,36 +1,38 @@
 """One connection writes. What is asked of it while a commit runs becomes the next group, and is committed together.
 
-Messages that are appended alone, the most frequent write, go in as one statement a group; everything else is a job of
-its own in the same transaction. Each succeeds or fails by itself: where one fails, the group is undone and done again
-with a savepoint each, and where that cannot be either (another process was in the way), each in a transaction of its
-own. Nobody hears of success before the commit returned.
+Messages that are appended alone, the most frequent write, are one statement a group, and where a group is nothing else,
+that statement is all there is. Everything else is a job of its own in the same transaction, after the rows that the
+group is known to write to were locked in the order that all processes lock them in. Each succeeds or fails by itself:
+where one fails, the group is undone and done again with a savepoint each, and where that cannot be either (another
+process was in the way), each in a transaction of its own. Nobody hears of success before the commit returned.
+
+Each group has a number, which it notes in `writers` as it is committed. Where the connection is lost at a commit, the
+next connection looks there what became of it: so nothing is lost, and nothing done twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import asyncpg
 
 from turnwise.server.errors import Unavailable
-from turnwise.server.storage.jobs.messages import add_messages
+from turnwise.server.ids import new_id
 from turnwise.server.storage.jobs.notices import Notice
-from turnwise.server.storage.jobs.rows import Database, packed_meta, whole
 from turnwise.server.storage.jobs.statements import load
-from turnwise.server.storage.postgres_connection import (
-    LOST,
-    PATIENCE,
-    PAUSE,
-    JobConnection,
-    numbered,
-    run_job,
-    stored_text,
+from turnwise.server.storage.postgres_append import Append, append_together, appended_of
+from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, numbered
+from turnwise.server.storage.postgres_group import (
+    Outcome,
+    Ticket,
+    TryApart,
+    run_group,
+    run_guarded,
+    settle,
 )
-from turnwise.server.storage.sql_database import Job
-from turnwise.types.message import Message
+from turnwise.server.storage.sql_database import Job, Written
 
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
@@ -41,54 +43,39 @@ T = TypeVar("T")
 
 LARGEST_GROUP: Final = 256
 
+NOWHERE: Final = Written()
+
 TRIES: Final = 5
 """How often a write is tried that others were in the way of."""
 
-_IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+_SQL: Final = load("writers", dialect="postgres")
+_LAST_GROUP: Final = numbered(_SQL["last_group"])
+_NOTE: Final = numbered(_SQL["note"])
+_END_PREDECESSORS: Final = numbered(_SQL["end_predecessors"])
 
-_APPEND: Final = numbered(load("messages", dialect="postgres")["append"])
+_SETTINGS: Final = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
+"""Its statements are few, and find their rows by keys: plans that are made once, whatever the tables held then."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Append:
-    """Messages that a conversation gets, and nothing else."""
-
-    account_id: str
-    conversation_id: str
-    messages: Sequence[Message]
-    now: int
-
-    def __call__(self, db: Database) -> None:
-        """Append them as any job would."""
-        add_messages(db, self.account_id, self.conversation_id, self.messages, used=(), once=None, now=self.now)
+UNKNOWN: Final = (
+    "The connection to the database broke while this was being stored, and it may have been or not. Look before you "
+    "repeat it, or repeat it with the same idempotency key."
+)
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A job, and where its outcome is awaited."""
-
-    job: Job[object]
-    future: asyncio.Future[object]
-    to: str
+class _Run(Protocol):
+    async def __call__(
+        self, connection: Connection, group: Sequence[Ticket], /, *, writer: str, number: int
+    ) -> Sequence[Outcome]: ...
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of a ticket's job."""
+class _Doubt:
+    """A group whose connection was lost at its commit: whether it was committed, the next connection can tell."""
 
-    ticket: Ticket
-    result: object = None
-    error: BaseException | None = None
-    told: Sequence[Notice] = ()
-    """What other processes are told once it is committed."""
-
-
-class _TryApart(Exception):
-    """A group must be done again, each of it by itself."""
-
-
-class _AtCommit(Exception):
-    """The connection was lost while a transaction was being committed: whether it was, nobody knows."""
+    def __init__(self, number: int, group: Sequence[Ticket], outcomes: Sequence[Outcome] | None) -> None:
+        self.number = number
+        self.group = group
+        self.outcomes = outcomes
+        """What became of its tickets if it was; None for appends, which the database is asked about one by one."""
 
 
 class PostgresWriter:
@@ -99,36 +86,46 @@ class PostgresWriter:
         connect: Callable[[], Awaitable[Connection]],
         *,
         begin: str = "BEGIN",
+        pooled: bool = False,
         tell: Callable[[Sequence[Notice]], None] | None = None,
     ) -> None:
-        """`tell` is given what jobs told other processes, after each commit."""
+        """`pooled` is whether a transaction is all that a connection is kept for.
+
+        `tell` is given what jobs told other processes, after each commit.
+        """
+        self._id = new_id()
         self._connect = connect
         self._tell = tell
         self._begin = begin
+        self._pooled = pooled
         self._waiting: list[Ticket] = []
         self._connection: Connection | None = None
+        self._group = 0
+        self._doubt: _Doubt | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = True
 
-    def start(self, connection: Connection) -> None:
+    async def start(self, connection: Connection) -> None:
         """Begin to write, on this connection first."""
-        self._connection = connection
+        await self._adopt(connection)
         self._closed = False
 
-    async def run(self, job: Job[T], *, to: str = "") -> T:
+    async def run(self, job: Job[T], *, to: Written = NOWHERE) -> T:
         """Return what the job returned, once it is committed; raise what it or the commit raised.
 
-        Jobs of a group are run in the order of what they write `to`, so that two groups do not wait for each other.
+        `to` names rows that it writes, as far as they are known before, so that groups do not wait for each other in
+        a circle.
 
         A caller that is cancelled stops waiting; the job runs all the same.
         """
         if self._closed:
             raise Unavailable("The database is closed. The server is starting or stopping: try again.", retry_after=1)
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Ticket(job, future, to))
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(job, loop.create_future(), to, loop.time())
+        self._waiting.append(ticket)
         if self._task is None:
             self._task = asyncio.create_task(self._serve(), name="turnwise-writer")
-        return cast("T", await future)
+        return cast("T", await ticket.future)
 
     async def close(self) -> None:
         """Commit what was accepted, then close the connection."""
@@ -141,181 +138,149 @@ class PostgresWriter:
 
     async def _serve(self) -> None:
         """Commit group after group until nothing waits."""
+        group: list[Ticket] = []
         try:
             while self._waiting:
                 group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
-                group.sort(key=lambda ticket: ticket.to)
-                try:
-                    outcomes = await self._commit(group)
-                except Exception as error:  # noqa: BLE001 - each waiting caller gets it
-                    outcomes = [Outcome(ticket, error=error) for ticket in group]
-                except BaseException as error:
-                    group, self._waiting = [*group, *self._waiting], []
-                    for ticket in group:
-                        _settle(Outcome(ticket, error=error))
-                    raise
-                for outcome in outcomes:
-                    _settle(outcome)
+                await self._commit(group)
+        except BaseException as error:
+            group, self._waiting = [*group, *self._waiting], []
+            for ticket in group:
+                settle(Outcome(ticket, error=error))
+            raise
         finally:
             self._task = None
 
-    async def _commit(self, group: Sequence[Ticket]) -> Sequence[Outcome]:
-        """Commit a group; tries again while the connection is lost before the commit was asked for."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
-        while True:
+    async def _commit(self, group: Sequence[Ticket]) -> None:
+        """Commit a group; tries again what certainly was not committed while the connection is lost."""
+        while waiting := [ticket for ticket in group if not ticket.ended]:
             try:
-                return await self._commit_somehow(await self._connected(), group)
-            except _AtCommit as error:
-                await self._drop()
-                raise Unavailable(
-                    "The connection to the database broke while this was being stored, and it may have been or not. "
-                    "Look before you repeat it, or repeat it with the same idempotency key.",
-                    retry_after=1,
-                ) from error
+                connection = await self._connected()
+                await self._store(connection, [ticket for ticket in waiting if not ticket.ended])
             except LOST as error:
                 await self._drop()
-                if loop.time() > deadline:
-                    raise Unavailable(f"The database is away: {error}. Try again.", retry_after=1) from error
+                self._give_up(waiting, error)
                 await asyncio.sleep(PAUSE)
+            except Exception as error:  # noqa: BLE001 - each waiting caller gets it
+                for ticket in waiting:
+                    settle(Outcome(ticket, error=error))
 
-    async def _commit_somehow(self, connection: Connection, group: Sequence[Ticket]) -> Sequence[Outcome]:
-        for run in (_run_group, _run_guarded):
-            try:
-                return await self._transaction(connection, group, run)
-            except _TryApart:
-                continue
-        outcomes: list[Outcome] = []
+    async def _store(self, connection: Connection, group: Sequence[Ticket]) -> None:
+        """Commit a group together, or each of it apart."""
+        ways: Sequence[_Run] = (run_group, run_guarded)
+        if group and all(isinstance(ticket.job, Append) for ticket in group):
+            group = await self._append(connection, group)
+            ways = (run_guarded,)
+        for run in ways:
+            if not group or await self._committed(connection, group, run):
+                return
         for ticket in group:
-            outcomes += await self._alone(connection, ticket)
-        return outcomes
+            await self._alone(connection, ticket)
 
-    async def _alone(self, connection: Connection, ticket: Ticket) -> Sequence[Outcome]:
+    async def _append(self, connection: Connection, group: Sequence[Ticket]) -> Sequence[Ticket]:
+        """Commit a group of appends with one statement; return what is to be done apart."""
+        number = self._number()
+        appends = [cast("Append", ticket.job) for ticket in group]
+        try:
+            done = set(await append_together(connection, appends, writer=self._id, number=number))
+        except LOST:
+            self._doubt = _Doubt(number, group, None)
+            raise
+        except (asyncpg.PostgresError, asyncpg.DataError):
+            return group
+        return self._appended(group, done)
+
+    async def _alone(self, connection: Connection, ticket: Ticket) -> None:
         """Commit one ticket in a transaction of its own, as often as others get in its way."""
         for _ in range(TRIES):
-            try:
-                return await self._transaction(connection, [ticket], _run_guarded)
-            except _TryApart:
-                continue
+            if await self._committed(connection, [ticket], run_guarded):
+                return
         busy = Unavailable("Others kept writing to what this writes to. Try again.", retry_after=1)
-        return [Outcome(ticket, error=busy)]
+        settle(Outcome(ticket, error=busy))
 
-    async def _transaction(self, connection: Connection, group: Sequence[Ticket], run: _Run) -> Sequence[Outcome]:
-        await connection.execute(self._begin)
+    async def _committed(self, connection: Connection, group: Sequence[Ticket], run: _Run) -> bool:
+        """Run a group and commit it; tell whether it was, or is to be done apart."""
+        number = self._number()
         try:
-            outcomes = await run(connection, group)
-        except BaseException:
-            if not connection.is_closed():
-                await connection.execute("ROLLBACK")
+            await connection.execute(f"{self._begin}; {self._note(number)}")
+            outcomes = await run(connection, group, writer=self._id, number=number)
+        except LOST:
+            raise
+        except BaseException as error:
+            await connection.execute("ROLLBACK")
+            if isinstance(error, TryApart):
+                return False
             raise
         try:
             await connection.execute("COMMIT")
-        except LOST as error:
-            raise _AtCommit from error
+        except LOST:
+            self._doubt = _Doubt(number, group, outcomes)
+            raise
+        self._end(outcomes)
+        return True
+
+    def _appended(self, group: Sequence[Ticket], done: Collection[Append]) -> Sequence[Ticket]:
+        """Settle those that were appended; return the others."""
+        self._end([Outcome(ticket) for ticket in group if ticket.job in done])
+        return [ticket for ticket in group if not ticket.ended]
+
+    def _end(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell everybody what was committed."""
         if self._tell is not None:
             self._tell([notice for outcome in outcomes for notice in outcome.told])
-        return outcomes
+        for outcome in outcomes:
+            settle(outcome)
+
+    def _give_up(self, group: Sequence[Ticket], error: BaseException) -> None:
+        """Refuse those that waited long enough; of what was being committed last nobody knows."""
+        now = asyncio.get_running_loop().time()
+        away = f"The database is away: {str(error) or type(error).__name__}. Try again."
+        for ticket in group:
+            if ticket.since + PATIENCE < now:
+                unknown = self._doubt is not None and ticket in self._doubt.group
+                settle(Outcome(ticket, error=Unavailable(UNKNOWN if unknown else away, retry_after=1)))
+
+    def _note(self, number: int) -> str:
+        """Return what notes that a group of this number was committed; it is sent along with BEGIN, without values."""
+        return _NOTE.replace("$1", f"'{self._id}'").replace("$2", str(number))
+
+    def _number(self) -> int:
+        self._group += 1
+        return self._group
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+            await self._adopt(await self._connect())
+        assert self._connection is not None  # noqa: S101 - _adopt has just set it
         return self._connection
+
+    async def _adopt(self, connection: Connection) -> None:
+        """Write on this connection from now on; end the one before, and see what became of what it was committing."""
+        self._connection = connection
+        if not self._pooled:
+            name = f"turnwise {self._id}"
+            await connection.execute(f"SET application_name = '{name}'; {_SETTINGS}")
+            await connection.execute(_END_PREDECESSORS.replace("$1", f"'{name}'"))
+        try:
+            last = await connection.fetchval(_LAST_GROUP, self._id)
+        except asyncpg.QueryCanceledError as error:
+            raise OSError("what was written last is still under way") from error
+        if self._doubt is not None and self._doubt.number == last:
+            await self._believe(connection, self._doubt)
+        self._doubt = None
+
+    async def _believe(self, connection: Connection, doubt: _Doubt) -> None:
+        """Settle a group that was committed as it turned out."""
+        if doubt.outcomes is not None:
+            self._end(doubt.outcomes)
+        else:
+            appends = [cast("Append", ticket.job) for ticket in doubt.group]
+            self._appended(doubt.group, set(await appended_of(connection, appends)))
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
-
-
-_Run = Callable[["Connection", Sequence[Ticket]], Awaitable[Sequence[Outcome]]]
-
-
-async def _run_group(connection: Connection, group: Sequence[Ticket]) -> Sequence[Outcome]:
-    """Run a group without savepoints; raise `_TryApart` where something failed that had written already."""
-    appended = await _append(connection, [ticket for ticket in group if isinstance(ticket.job, Append)])
-    outcomes = [Outcome(ticket) for ticket in appended]
-    database = JobConnection(connection, writing=True)
-    for ticket in group:
-        if ticket in appended:
-            continue
-        before = database.written
-        try:
-            outcomes.append(Outcome(ticket, await run_job(ticket.job, database), told=database.told()))
-        except LOST:
-            raise
-        except (asyncpg.PostgresError, asyncpg.DataError) as error:
-            raise _TryApart from error
-        except Exception as error:
-            if database.written != before:
-                raise _TryApart from error
-            database.told()
-            outcomes.append(Outcome(ticket, error=error))
-    return outcomes
-
-
-async def _run_guarded(connection: Connection, group: Sequence[Ticket]) -> Sequence[Outcome]:
-    """Run a group with a savepoint each; what a failing one had written is undone."""
-    database = JobConnection(connection, writing=True)
-    outcomes: list[Outcome] = []
-    for ticket in group:
-        await connection.execute("SAVEPOINT job")
-        try:
-            outcomes.append(Outcome(ticket, await run_job(ticket.job, database), told=database.told()))
-        except _IN_THE_WAY as error:
-            raise _TryApart from error
-        except LOST:
-            raise
-        except Exception as error:  # noqa: BLE001 - its caller gets it
-            await connection.execute("ROLLBACK TO SAVEPOINT job")
-            database.told()
-            outcomes.append(Outcome(ticket, error=error))
-        await connection.execute("RELEASE SAVEPOINT job")
-    return outcomes
-
-
-async def _append(connection: Connection, tickets: Sequence[Ticket]) -> set[Ticket]:
-    """Append the messages of many in one statement; return whose conversation was there, and theirs."""
-    if len(tickets) == 0:
-        return set()
-    appends = [(ticket, cast("Append", ticket.job)) for ticket in tickets]
-    rows = [
-        (
-            append.conversation_id,
-            append.account_id,
-            message.id,
-            message.type,
-            whole(message.created_at),
-            whole(message.updated_at),
-            message.name,
-            message.description,
-            packed_meta(message.meta),
-            message.text,
-        )
-        for _, append in appends
-        for message in append.messages
-    ]
-    columns = [
-        [stored_text(value) if isinstance(value, str) else value for value in column]
-        for column in zip(*rows, strict=True)
-    ]
-    now = min(append.now for _, append in appends)
-    try:
-        found = {(id_, account) for id_, account in await connection.fetch(_APPEND, *columns, now)}
-    except LOST:
-        raise
-    except (asyncpg.PostgresError, asyncpg.DataError) as error:
-        raise _TryApart from error
-    return {ticket for ticket, append in appends if (append.conversation_id, append.account_id) in found}
-
-
-def _settle(outcome: Outcome) -> None:
-    future = outcome.ticket.future
-    if future.done():
-        return
-    if outcome.error is None:
-        future.set_result(outcome.result)
-    else:
-        future.set_exception(outcome.error)
 
 
 async def _closed(connection: Connection) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.storage.jobs.rows import Database
 
-__all__ = ["SURROGATES", "TAKEN", "TOO_LARGE", "Job", "SqlDatabase"]
+__all__ = ["SURROGATES", "TAKEN", "TOO_LARGE", "Job", "SqlDatabase", "Written"]
 
 T = TypeVar("T")
 
@@ -26,6 +27,17 @@ TOO_LARGE = "A number is too large to be stored. Send one that fits into 64 bits
 TAKEN = "What is to be stored has an id that exists already. Use a new id."
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows that a job writes to, as far as they are known before it runs."""
+
+    conversation: str = ""
+    """An id; a turn's conversation need not be named beside it."""
+    turns: Sequence[str] = ()
+    channels: Sequence[tuple[str, str]] = ()
+    """Accounts and channels."""
+
+
 class SqlDatabase(ABC):
     """Runs jobs, and translates what a database refuses into errors of the domain."""
 
@@ -33,10 +45,13 @@ class SqlDatabase(ABC):
     _new_id: NewId
 
     @abstractmethod
-    async def _write(self, job: Job[T], *, to: str = "") -> T:
+    async def _write(
+        self, job: Job[T], *, to: str = "", turns: Sequence[str] = (), channels: Sequence[tuple[str, str]] = ()
+    ) -> T:
         """Run a job and commit it; return what it returned.
 
-        `to` names the conversation it writes to, so that groups that are committed side by side can be ordered alike.
+        `to` names the conversation it writes to, `turns` and `channels` likewise, a turn's conversation being meant
+        with it: so that what is committed side by side locks its rows in one order.
         """
 
     @abstractmethod

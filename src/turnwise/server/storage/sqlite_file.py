@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -76,7 +76,14 @@ class SqliteFile(SqlDatabase):
             return False
         return True
 
-    async def _write(self, job: Job[T], *, to: str = "") -> T:  # noqa: ARG002 - one writes at a time
+    async def _write(
+        self,
+        job: Job[T],
+        *,
+        to: str = "",  # noqa: ARG002 - one writes at a time
+        turns: Sequence[str] = (),  # noqa: ARG002
+        channels: Sequence[tuple[str, str]] = (),  # noqa: ARG002
+    ) -> T:
         try:
             return await self.writer.run(job)
         except (UnicodeError, OverflowError, sqlite3.Error) as error:

@@ -1,0 +1,90 @@
+-- name: now_fragment
+CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)
+
+-- name: note
+INSERT INTO writers (id, last_group, used_at) VALUES (?, ?, {now_fragment})
+ON CONFLICT (id) DO UPDATE SET last_group = excluded.last_group, used_at = excluded.used_at
+
+-- name: last_group
+INSERT INTO writers (id, last_group, used_at) VALUES (?, 0, {now_fragment})
+ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at
+RETURNING last_group
+
+-- name: end_predecessors
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ? AND pid <> pg_backend_pid()
+
+-- name: appended
+SELECT m.id FROM conversations c JOIN messages m ON m.conversation = c.key
+WHERE c.id = ANY (?::text[]) AND m.id = ANY (?::text[])
+
+-- name: lock
+WITH held AS MATERIALIZED (
+    SELECT 1 FROM conversations c
+    WHERE c.id IN (SELECT unnest(?1::text[]) UNION SELECT conversation FROM turns WHERE id = ANY (?2::text[]))
+    ORDER BY c.id
+    FOR NO KEY UPDATE OF c
+), taken AS MATERIALIZED (
+    SELECT 1 FROM turns t
+    WHERE t.id = ANY (?2::text[]) AND (SELECT count(*) FROM held) >= 0
+    ORDER BY t.id
+    FOR NO KEY UPDATE
+), opened AS MATERIALIZED (
+    SELECT 1 FROM channels c
+    WHERE (c.account, c.channel) IN (SELECT * FROM unnest(?3::text[], ?4::text[]))
+    AND (SELECT count(*) FROM taken) >= 0
+    ORDER BY c.account, c.channel
+    FOR NO KEY UPDATE OF c
+)
+SELECT count(*) FROM opened
+
+-- name: append
+WITH asked AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        ?1::text[], ?2::text[], ?3::bytea[], ?4::bytea[], ?5::bigint[], ?6::bytea[]
+    ) WITH ORDINALITY AS a (conversation, account, digest, body, at, answer, nth)
+), held AS MATERIALIZED (
+    SELECT c.key, c.id, c.account
+    FROM conversations c
+    WHERE c.id = ANY (?1::text[]) AND (c.expires_at IS NULL OR c.expires_at > ?18::bigint)
+    ORDER BY c.id
+    FOR NO KEY UPDATE
+), remembered AS (
+    INSERT INTO idempotency (digest, body, created_at, answer)
+    SELECT a.digest, a.body, a.at, a.answer
+    FROM asked a JOIN held h ON h.id = a.conversation AND h.account = a.account
+    WHERE a.digest IS NOT NULL
+    ORDER BY a.digest
+    ON CONFLICT (digest) DO NOTHING
+    RETURNING digest
+), accepted AS MATERIALIZED (
+    SELECT a.nth, h.key
+    FROM asked a JOIN held h ON h.id = a.conversation AND h.account = a.account
+    WHERE a.digest IS NULL OR a.digest IN (SELECT digest FROM remembered)
+), given AS MATERIALIZED (
+    SELECT t.key, row_number() OVER (PARTITION BY t.key ORDER BY g.ordinal) AS place, g.*
+    FROM unnest(
+        ?7::bigint[], ?8::text[], ?9::text[], ?10::bigint[], ?11::bigint[], ?12::text[], ?13::text[], ?14::text[],
+        ?15::text[]
+    ) WITH ORDINALITY AS g (nth, id, type, created_at, updated_at, name, description, meta, text, ordinal)
+    JOIN accepted t ON t.nth = g.nth
+), extended AS (
+    UPDATE conversations c SET last_sequence = c.last_sequence + n.count, updated_at = n.moment
+    FROM (
+        SELECT key, count(*) AS count, (array_agg(created_at ORDER BY place DESC))[1] AS moment FROM given GROUP BY key
+    ) n
+    WHERE c.key = n.key
+    RETURNING c.key, c.last_sequence - n.count AS before
+), stored AS (
+    INSERT INTO messages (
+        conversation, sequence, id, type, created_at, updated_at, name, description, meta, text
+    )
+    SELECT g.key, e.before + g.place, g.id, g.type, g.created_at, g.updated_at, g.name, g.description, g.meta, g.text
+    FROM given g JOIN extended e ON e.key = g.key
+    ORDER BY g.key, g.place
+), noted AS (
+    INSERT INTO writers (id, last_group, used_at)
+    SELECT ?16::text, ?17::bigint, {now_fragment}
+    ON CONFLICT (id) DO UPDATE SET last_group = excluded.last_group, used_at = excluded.used_at
+)
+SELECT nth FROM accepted
