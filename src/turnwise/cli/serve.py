@@ -19,6 +19,10 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="The port to listen on; 0 is any free one.", show_default="8787")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="How many processes serve on the port; more need PostgreSQL.", show_default="1"),
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -53,26 +57,36 @@ def serve(
 ) -> None:
     """Serve the conversation API until Ctrl-C or SIGTERM.
 
+    Running replies may then take 30 seconds to end; a second Ctrl-C ends them
+    at once. With several --workers, SIGHUP replaces these one after another,
+    without a failed request, and they read their settings anew.
+
     The first start makes a secret and prints it once, unless TURNWISE_SECRET
     holds one. Everything can also be set in the environment, as TURNWISE_HOST,
     TURNWISE_DATABASE_URL and so on, or in the file that TURNWISE_CONFIG names.
     """
-    from turnwise.server.serve import run
     from turnwise.server.settings import load_settings
 
+    flags: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "database_url": database,
+        "model": model,
+        "models": models,
+        "openai_base_url": openai_base_url,
+        "discover": discover,
+        "cors_origins": cors_origins,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
     with usage_errors():
-        settings = load_settings(
-            {
-                "host": host,
-                "port": port,
-                "database_url": database,
-                "model": model,
-                "models": models,
-                "openai_base_url": openai_base_url,
-                "discover": discover,
-                "cors_origins": cors_origins,
-                "log_format": log_format,
-                "log_level": log_level,
-            }
-        )
-        run(settings)
+        settings = load_settings(flags)
+        if settings.workers > 1:
+            from turnwise.server.workers.supervisor import supervise
+
+            supervise(settings, flags)
+        else:
+            from turnwise.server.serve import run
+
+            run(settings)

@@ -62,6 +62,8 @@ class Renderer:
     """Sends answers."""
 
     def __init__(self, *, clock: Clock, ping_interval: float) -> None:
+        self.subscribers = 0
+        """How many listen to channels."""
         self._clock = clock
         self._ping_interval = ping_interval
 
@@ -72,7 +74,11 @@ class Renderer:
         elif isinstance(answer, Subscription):
             form = Form.JSONL if exchange.form is Form.JSON else exchange.form
             clock, ping_interval = self._clock, self._ping_interval
-            await answer.render(exchange, CONTENT_TYPES[form], clock=clock, ping_interval=ping_interval)
+            self.subscribers += 1
+            try:
+                await answer.render(exchange, CONTENT_TYPES[form], clock=clock, ping_interval=ping_interval)
+            finally:
+                self.subscribers -= 1
         elif isinstance(answer, Listing):
             await self._render_listing(exchange, answer)
         elif exchange.form is Form.JSON:

@@ -75,6 +75,17 @@ class Application:
         self.waiting = WaitingChannels(dispatches_of(adapters.storage))
         """What session tokens may do on channels."""
         self._upkeep: asyncio.Task[None] | None = None
+        self._renderer = Renderer(clock=adapters.clock, ping_interval=settings.ping_interval)
+        self._stopping = False
+
+    @property
+    def subscribers(self) -> int:
+        """How many requests listen to channels; they end when the application drains, and not before."""
+        return self._renderer.subscribers
+
+    def announce_stop(self) -> None:
+        """Let `/readyz` say from now on that this server stops, so that load balancers turn to others."""
+        self._stopping = True
 
     async def open(self) -> None:
         """Open the storage and begin to serve."""
@@ -85,9 +96,8 @@ class Application:
         services, authenticator = await self._services()
         self._turns = services.turns
         await self._turns.open()
-        renderer = Renderer(clock=clock, ping_interval=settings.ping_interval)
         self._gate = Gate(
-            self._routes(services, authenticator, renderer),
+            self._routes(services, authenticator),
             cors=Cors(settings.cors_origins),
             limits=Limits(body_bytes=settings.body_bytes, body_timeout=settings.body_timeout),
             new_id=adapters.new_id,
@@ -174,9 +184,9 @@ class Application:
         )
         return services, Authenticator(storage, sessions, guests=guests)
 
-    def _routes(self, services: Services, authenticator: Authenticator, renderer: Renderer) -> ASGIApp:
+    def _routes(self, services: Services, authenticator: Authenticator) -> ASGIApp:
         routes = [
-            Route(API + operation.path, Endpoint(operation, services, authenticator, renderer))
+            Route(API + operation.path, Endpoint(operation, services, authenticator, self._renderer))
             for operation in OPERATIONS
         ]
         routes += [
@@ -186,6 +196,8 @@ class Application:
         return Router(routes, redirect_slashes=False, default=_unknown_path)
 
     async def _ready(self) -> tuple[int, bytes]:
+        if self._stopping:
+            raise Unavailable("The server is stopping. Send requests to another one.", retry_after=1.0)
         if await self.adapters.storage.ready():
             return 200, b'{"status":"ready"}'
         raise Unavailable("The database does not answer.", retry_after=1.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 from typing import Final, cast
 
 import msgspec
@@ -11,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 __all__ = ["HEAD_BYTES", "bounded_protocol"]
 
 HEAD_BYTES: Final = 65_536
+SOON: Final = 0.01
 
 
 class GatheringTransport:
@@ -56,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes: int = 0
     _in_body: bool = False
+    _leaving: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
@@ -97,6 +101,32 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """End the connection with the next answer, or when nothing was asked for the configured idle time.
+
+        The answers to come are expected to say that they are the last. One that has begun cannot say it any more: after
+        it, another request may be on its way, and is answered too.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        self.timeout_keep_alive = self.config.timeout_keep_alive
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = cycle.keep_alive and cycle.response_started
+        elif not self._head_bytes:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, unless the next request is here and only was not read yet."""
+        if _has_arrived(self.transport):
+            self.timeout_keep_alive_task = self.loop.call_later(SOON, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._refuse(b"400 Bad Request", msg, "BAD_REQUEST")
@@ -134,6 +164,16 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _has_arrived(transport: asyncio.Transport) -> bool:
+    """Tell whether the system holds bytes of the other side's, or its end, that were not read."""
+    connection = transport.get_extra_info("socket")
+    if sys.platform == "win32" or connection is None or transport.is_closing():
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def bounded_protocol(head_timeout: float) -> type[HttpToolsProtocol]:

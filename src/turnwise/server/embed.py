@@ -8,12 +8,13 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from turnwise.server.app import Adapters, create_app
-from turnwise.server.listener import Listener, bind, url_of
+from turnwise.server.listener import Listener
 from turnwise.server.models.opening import open_models
 from turnwise.server.models.registry import ModelRegistry
 from turnwise.server.serve import run_in_loop
 from turnwise.server.services.account import make_secret
 from turnwise.server.settings import Settings, load_settings
+from turnwise.server.sockets import bind, url_of
 from turnwise.server.storage.journal import JournaledStorage
 from turnwise.server.storage.open import storage_at
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -48,15 +49,19 @@ def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
 class LineFormatter(logging.Formatter):
     """Writes a record as `time level logger message key=value ...`, or as one JSON object."""
 
-    def __init__(self, form: LogFormat) -> None:
+    def __init__(self, form: LogFormat, common: Mapping[str, object] | None = None) -> None:
+        """`common` are fields of every line."""
         super().__init__()
         self._form = form
+        self._common = dict(common or {})
         self._second = 0
         self._stamp = ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line (and its traceback's lines, in JSON as one field)."""
         fields: Mapping[str, object] = record.__dict__.get(FIELDS, {})
+        if self._common:
+            fields = {**self._common, **fields}
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         level = record.levelname.lower()
         if self._form == "json":
@@ -113,12 +118,12 @@ class BufferedHandler(logging.Handler):
             self.flush()
 
 
-def configure_logging(*, form: LogFormat, level: LogLevel) -> None:
-    """Send the logs of this process to stderr."""
+def configure_logging(*, form: LogFormat, level: LogLevel, name_process: bool = False) -> None:
+    """Send the logs of this process to stderr; each line has its `pid` where processes are to be named."""
     # What Python's logging documentation names for records that show neither caller, thread nor process.
     logging.__dict__["_srcfile"] = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    root.handlers[:] = [BufferedHandler(LineFormatter(form))]
+    root.handlers[:] = [BufferedHandler(LineFormatter(form, {"pid": os.getpid()} if name_process else None))]
     root.setLevel(logging.WARNING)
     logging.getLogger("turnwise").setLevel(level.upper())

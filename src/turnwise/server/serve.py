@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Final
 
-from turnwise.server.app import Adapters, create_app
+from turnwise.server.app import Adapters, Application, create_app
 from turnwise.server.ids import new_id, now
-from turnwise.server.listener import Listener, bind, url_of
+from turnwise.server.listener import Listener
 from turnwise.server.log import configure_logging
 from turnwise.server.models.opening import open_models
 from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, is_weak
 from turnwise.server.settings import Settings
+from turnwise.server.sockets import bind, url_of
 from turnwise.server.storage.base import Storage
 from turnwise.server.storage.open import storage_at
 
-__all__ = ["run", "run_in_loop"]
+__all__ = ["opened", "run", "run_in_loop", "say_on_stderr"]
 
 OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 
@@ -54,16 +56,34 @@ def run_in_loop(work: Coroutine[None, None, None]) -> None:
 async def _serve(settings: Settings) -> None:
     with bind(settings.host, settings.port) as listening:
         url = url_of(settings.host, listening)
-        storage = storage_at(settings.database, migrate=settings.migrate)
-        application = create_app(settings, Adapters(storage=storage, models=await open_models(settings, say=_say)))
-        try:
-            await application.open()
-            await _ensure_secret(storage, settings, url)
-            _settle_memory()
+        async with opened(settings, url=url) as application:
             listener = Listener(application, settings, ready=lambda: print(f"listening on {url}", flush=True))  # noqa: T201
             await listener.serve(sockets=[listening])
-        finally:
-            await application.close(grace=0)
+
+
+def say_on_stderr(sentence: str) -> None:
+    """Tell the operator something at the start."""
+    sys.stderr.write(f"{sentence}\n")
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, url: str, first: bool = True, say: Callable[[str], None] = say_on_stderr
+) -> AsyncGenerator[Application]:
+    """Open the application that `settings` describe, which is reached at `url`, and close it in the end.
+
+    `first` sees to it that there is a secret; of several processes one does. `say` is told sentences for the operator.
+    """
+    storage = storage_at(settings.database, migrate=settings.migrate)
+    application = create_app(settings, Adapters(storage=storage, models=await open_models(settings, say=say)))
+    try:
+        await application.open()
+        if first:
+            await _ensure_secret(storage, settings, url)
+        _settle_memory()
+        yield application
+    finally:
+        await application.close(grace=0)
 
 
 def _settle_memory() -> None:
@@ -73,16 +93,12 @@ def _settle_memory() -> None:
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
-
-
 async def _ensure_secret(storage: Storage, settings: Settings, url: str) -> None:
     """See to it that somebody can use the server."""
     accounts = AccountService(storage, new_id=new_id, clock=now)
     if settings.secret:
         if is_weak(settings.secret):
-            _say("TURNWISE_SECRET is short enough to be guessed: `turnwise secret create` makes a good one.")
+            say_on_stderr("TURNWISE_SECRET is short enough to be guessed: `turnwise secret create` makes a good one.")
         await accounts.create_secret(DEFAULT_ACCOUNT, settings.secret)
     elif not await accounts.has_secrets():
         made = await accounts.create_secret(DEFAULT_ACCOUNT)

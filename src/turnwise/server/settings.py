@@ -40,6 +40,8 @@ class Settings:
     """The address to listen on. `0.0.0.0` is every address of the machine."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8787
     """The port to listen on; 0 is any free one."""
+    workers: Count = 1
+    """How many processes serve on the port; more than one need PostgreSQL."""
     database_url: str = ""
     """The database, such as `sqlite:////var/lib/turnwise/turnwise.db`. The default is in the user's data folder."""
     migrate: bool = True
@@ -91,6 +93,8 @@ class Settings:
     """Likewise of one account."""
     grace: Annotated[float, Meta(ge=0)] = 30.0
     """Seconds that running replies may take to end once the server was told to stop."""
+    drain_delay: Annotated[float, Meta(ge=0)] = 0.0
+    """Seconds that a server that was told to stop still takes connections, while `/readyz` says that it stops."""
     ping_interval: Seconds = 10.0
     """Seconds of silence in a stream after which a `ping` goes out."""
     purge_interval: Seconds = 30.0
