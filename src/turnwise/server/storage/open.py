@@ -8,7 +8,7 @@ from typing import Final
 from turnwise.server.storage.journal import JournaledStorage
 from turnwise.server.storage.sqlite import SqliteStorage
 
-__all__ = ["storage_at"]
+__all__ = ["file_of", "storage_at"]
 
 _EXPECTED: Final = (
     "Expected sqlite:////absolute/path.db, sqlite:///relative/path.db or postgresql://user:password@host/database."
@@ -25,18 +25,24 @@ def storage_at(url: str, *, migrate: bool = True) -> JournaledStorage:
 
     Without `migrate`, opening it refuses a database without tables or with those of an older version.
     """
+    path = file_of(url)
+    return _postgres(url, migrate=migrate) if path is None else SqliteStorage(path, migrate=migrate)
+
+
+def file_of(url: str) -> Path | None:
+    """Return the SQLite file that a database URL names, None for PostgreSQL; `ValueError` for any other."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ValueError(f"The database {url!r} is not a URL. {_EXPECTED}")
     if scheme in {"postgresql", "postgres"}:
-        return _postgres(url, migrate=migrate)
+        return None
     if scheme != "sqlite":
         raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
         raise ValueError(f"The database URL names no file. {_EXPECTED}")
     if rest == "/:memory:":
         raise ValueError(f"A database in memory alone would be lost. {_EXPECTED}")
-    return SqliteStorage(Path(rest[1:]).expanduser(), migrate=migrate)
+    return Path(rest[1:]).expanduser()
 
 
 def _postgres(url: str, *, migrate: bool) -> JournaledStorage:

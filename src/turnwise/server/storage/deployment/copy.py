@@ -1,0 +1,196 @@
+"""A whole deployment goes to another database: copied, compared, and only then free to be served.
+
+What is copied is committed chunk by chunk, each together with the place it reached, so that a copy that was interrupted
+at any moment goes on there. At the end both databases are read anew and compared, table by table; until they agree, no
+Turnwise serves the target.
+
+Turns that have not ended are copied as they are. The leases of processes stay behind, so a server on the target finds
+them as it finds those of a server that died: a dispatched turn goes on, any other is settled as interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from turnwise.server.errors import Unavailable
+from turnwise.server.storage.deployment.database import Chunk, Deployment, next_rows, version_of
+from turnwise.server.storage.deployment.progress import CopyFailed, Reached, begin, check_current, finish, store
+from turnwise.server.storage.deployment.status import live_processes
+from turnwise.server.storage.deployment.tables import StoredTable, copied_tables
+from turnwise.server.storage.deployment.verification import Checksum, checksum_of
+from turnwise.server.storage.jobs.rows import Row
+
+__all__ = ["Advance", "CopyFailed", "CopyOptions", "TableCopy", "copy_deployment"]
+
+COUNTING_SECONDS: Final = 20.0
+"""How long a table may be counted before it is copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """How far a phase has come with a table."""
+
+    phase: Literal["copy", "verify"]
+    table: str
+    rows: int
+    """Read so far; of both databases together where they are compared."""
+    total: int
+    """The rows there are, likewise; a database may turn out to have more."""
+    kept: int = 0
+    """Rows of `rows` that an earlier start had copied."""
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCopy:
+    """A table that is the same in both databases."""
+
+    name: str
+    checksum: Checksum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How to copy."""
+
+    running: bool = False
+    """Whether servers may be running on the source."""
+    restart: bool = False
+    """Whether to throw away what an earlier copy left unfinished in the target."""
+    chunk: Chunk = field(default_factory=Chunk)
+
+
+async def copy_deployment(
+    source: Deployment,
+    target: Deployment,
+    *,
+    options: CopyOptions | None = None,
+    report: Callable[[Advance], None] = lambda _: None,
+) -> Sequence[TableCopy]:
+    """Copy everything; return what was compared and found the same.
+
+    Raises `CopyFailed`; what was copied by then stays in the target, for the next start to go on with.
+    """
+    options = options or CopyOptions()
+    try:
+        await _check_source(source, options)
+        if await source.same_as(target):
+            raise CopyFailed("Source and target are the same database. Name another target.")
+        copying = _Copying(source, target, options.chunk, report)
+        await copying.load(await begin(source, target, restart=options.restart))
+        copied = await copying.verify()
+        await target.write(finish)
+        await target.settle()
+    except Unavailable as error:
+        raise CopyFailed(
+            f"{error} What was copied is kept: start the same command again when this is mended, and it goes on."
+        ) from error
+    return copied
+
+
+async def _check_source(source: Deployment, options: CopyOptions) -> None:
+    version = await source.read(version_of)
+    if version is None:
+        raise CopyFailed(f"{source.label} has no tables of Turnwise's: there is nothing to copy. Check the URL.")
+    check_current(version, source.label)
+    live = await source.read(live_processes)
+    if live and not options.running:
+        raise CopyFailed(
+            f"{'A server is' if live == 1 else f'{live} servers are'} running on {source.label}, and what is stored "
+            "while it is copied would be missing in the copy. Stop servers first; one that was killed counts as "
+            "running for six seconds more. With --running it is copied all the same, and the comparison at the end "
+            "fails if anything changed."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Copying:
+    source: Deployment
+    target: Deployment
+    chunk: Chunk
+    report: Callable[[Advance], None]
+
+    async def load(self, reached: Mapping[str, Reached]) -> None:
+        """Copy what the target does not have yet."""
+        totals = {table.name: await self._count(table) for table in copied_tables()}
+        for table in copied_tables():
+            await self._load_table(table, reached[table.name], totals[table.name])
+
+    async def verify(self) -> Sequence[TableCopy]:
+        """Read both databases, each as it is now, and compare them; `CopyFailed` tells of all that differs."""
+        async with self.source.snapshot(), self.target.snapshot():
+            totals = {table.name: await self._count(table) for table in copied_tables()}
+            pairs = {table.name: await self._checksums(table, totals[table.name]) for table in copied_tables()}
+            lost = [table.name for table in copied_tables() if await self._forgets_numbers(table)]
+        differences = [_difference(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
+        differences += [f"{name} gives out numbers again" for name in lost]
+        if differences:
+            raise CopyFailed(
+                f"The copy is not what {self.source.label} holds: {'; '.join(differences)}. Nobody can serve it. Make "
+                "sure that no server runs on the source, and begin anew with --restart."
+            )
+        return [TableCopy(name=name, checksum=pair[0]) for name, pair in pairs.items()]
+
+    async def _load_table(self, table: StoredTable, reached: Reached, total: int) -> None:
+        kept = reached.copied
+
+        def tell(*, ended: bool = False) -> None:
+            rows, all_rows = reached.copied, max(total, reached.copied)
+            self.report(Advance(phase="copy", table=table.name, rows=rows, total=all_rows, kept=kept, ended=ended))
+
+        tell()
+        async with aclosing(self._chunks(table, reached.position)) as chunks:
+            async for rows in chunks:
+                reached = await self._store(table, rows, reached)
+                tell()
+        if table.numbered:
+            number = await self.source.read(lambda db: db.last_number(table))
+            await self.target.write(lambda db: db.go_on_after(table, number))
+        tell(ended=True)
+
+    async def _chunks(self, table: StoredTable, after: Row | None) -> AsyncGenerator[list[Row]]:
+        """Read the source, one chunk ahead of who writes."""
+        coming = asyncio.create_task(self.source.read(next_rows(table, after, self.chunk)))
+        try:
+            while rows := await coming:
+                coming = asyncio.create_task(self.source.read(next_rows(table, table.key_of(rows[-1]), self.chunk)))
+                yield rows
+        finally:
+            await asyncio.wait([coming])
+
+    async def _store(self, table: StoredTable, rows: list[Row], reached: Reached) -> Reached:
+        return await self.target.write(lambda db: store(db, table, rows, reached))
+
+    async def _checksums(self, table: StoredTable, total: int) -> tuple[Checksum, Checksum]:
+        read = 0
+
+        def seen(rows: int, *, ended: bool = False) -> None:
+            nonlocal read
+            read += rows
+            self.report(Advance(phase="verify", table=table.name, rows=read, total=max(2 * total, read), ended=ended))
+
+        seen(0)
+        mine, copied = await asyncio.gather(
+            *(checksum_of(side, table, chunk=self.chunk, seen=seen) for side in (self.source, self.target))
+        )
+        seen(0, ended=True)
+        return mine, copied
+
+    async def _forgets_numbers(self, table: StoredTable) -> bool:
+        if not table.once:
+            return False
+        last, known = [await side.read(lambda db: db.last_number(table)) for side in (self.source, self.target)]
+        return known < last
+
+    async def _count(self, table: StoredTable) -> int:
+        return (await self.source.read(lambda db: db.estimate(table.name, seconds=COUNTING_SECONDS)))[0]
+
+
+def _difference(name: str, mine: Checksum, copied: Checksum) -> str:
+    if mine.rows != copied.rows:
+        return f"{name} has {mine.rows:,} rows in the source and {copied.rows:,} in the target"
+    return f"{name} has {mine.rows:,} rows in both, and they are not the same"
