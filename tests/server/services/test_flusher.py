@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import pytest
@@ -10,7 +10,7 @@ from tests.server.services.stage import until
 
 from turnwise.server.channels.base import Feed
 from turnwise.server.errors import Conflict, Unavailable
-from turnwise.server.services.flusher import Flusher
+from turnwise.server.services.flusher import TEXTS_AT_ONCE, Flusher
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.journal import Flush, Journal, Place, Publication
 
@@ -112,6 +112,20 @@ async def test_a_dispatched_turn_journals_its_events_and_not_its_text_as_well(fl
     flush = paper.commits[0][0]
     assert flush.published is not None
     assert (flush.text, flush.tokens) == ("", 3)
+
+
+async def test_texts_of_a_crowd_are_journaled_in_turn_and_none_is_left_out(flusher: Flusher, paper: Paper) -> None:
+    with ExitStack() as crowd:
+        turns = [f"turn {number}" for number in range(3 * TEXTS_AT_ONCE)]
+        for turn_id in turns:
+            crowd.enter_context(working(flusher, turn_id, Script("One ", "two")))
+        with working(flusher, "dispatched", Script()) as dispatched:
+            dispatched.feed = cast("Feed", Said())
+            await until(lambda: all(paper.text(turn_id) == "One two" for turn_id in turns))
+    texts = [sum(1 for flush in commit if flush.text) for commit in paper.commits]
+    assert max(texts) == TEXTS_AT_ONCE
+    assert texts[:6] == [TEXTS_AT_ONCE] * 6
+    assert all(commit[-1].published is not None for commit in paper.commits[:6])
 
 
 async def test_a_turn_without_a_place_is_not_journaled(flusher: Flusher, paper: Paper) -> None:

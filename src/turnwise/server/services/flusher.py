@@ -1,4 +1,8 @@
-"""One task a process journals what all its turns make: one commit a tick."""
+"""One task a process journals what all its turns make: one commit a tick.
+
+Every text is written to a page of its own turn's. Where hundreds of turns speak at once those pages are most of what a
+tick costs, so a tick takes the texts of a hundred or so of them, in turn; what goes to channels it takes of all.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,12 @@ from turnwise.server.errors import Unavailable
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.journal import Flush, Journal, Place
 
-__all__ = ["Flusher"]
+__all__ = ["TEXTS_AT_ONCE", "Flusher"]
 
 TICK: Final = 0.05
 LOOK_EVERY: Final = 2
+TEXTS_AT_ONCE: Final = 100
+"""Where more turns speak, a tick takes the texts of about so many."""
 
 logger = logging.getLogger("turnwise.server")
 
@@ -29,6 +35,8 @@ Unjournaled = Callable[[], tuple[str, int]]
 class Watched:
     """A running turn."""
 
+    number: int
+    """Turns are counted as they come."""
     turn: Turn
     place: Place
     unjournaled: Unjournaled
@@ -43,6 +51,10 @@ class Watched:
             text = ""
         return Flush(place=self.place, text=text, tokens=tokens, published=published)
 
+    def due(self, tick: int, rounds: int) -> bool:
+        """Tell whether it is journaled in this tick, where texts are taken over so many `rounds`."""
+        return rounds == 1 or self.turn.feed is not None or (tick + self.number) % rounds == 0
+
 
 class Flusher:
     """Journals running turns every 50 ms, and hears from the journal which of them are lost or to be cancelled."""
@@ -52,6 +64,7 @@ class Flusher:
         self._tick = tick
         self._watched: dict[str, Watched] = {}
         self._unsent: list[Flush] = []
+        self._numbers = itertools.count()
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -60,7 +73,7 @@ class Flusher:
         if place is None:
             yield
             return
-        watched = self._watched[place.turn_id] = Watched(turn, place, unjournaled)
+        watched = self._watched[place.turn_id] = Watched(next(self._numbers), turn, place, unjournaled)
         if self._task is None:
             self._task = asyncio.create_task(self._flush_forever())
         try:
@@ -83,7 +96,7 @@ class Flusher:
                 self._task = None
                 return
             try:
-                await self._flush()
+                await self._flush(tick)
                 if tick % LOOK_EVERY == 0:
                     await self._look()
             except Unavailable:
@@ -92,8 +105,10 @@ class Flusher:
                 logger.exception("journaling failed")
                 self._unsent = []
 
-    async def _flush(self) -> None:
-        self._unsent += [flush for flush in (watched.take() for watched in self._watched.values()) if flush is not None]
+    async def _flush(self, tick: int) -> None:
+        rounds = max(1, len(self._watched) // TEXTS_AT_ONCE)
+        due = [watched for watched in self._watched.values() if watched.due(tick, rounds)]
+        self._unsent += [flush for flush in (watched.take() for watched in due) if flush is not None]
         if self._unsent:
             lost, cancelled = await self._journal.flush(self._unsent)
             self._unsent = []

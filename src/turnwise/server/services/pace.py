@@ -10,7 +10,7 @@ from typing import Final
 __all__ = ["Pace"]
 
 CROWD: Final = 100
-A_TURN: Final = 0.00012
+A_TURN: Final = 0.00016
 """Seconds: about what it takes to read, tell and send a batch of one turn."""
 LONGEST: Final = 0.05
 
