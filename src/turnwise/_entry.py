@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 
 _CLI = frozenset({"click", "platformdirs", "prompt_toolkit", "rich", "typer"})
-_SERVER = frozenset({"alembic", "httptools", "jwt", "sqlalchemy", "starlette", "uvicorn", "uvloop"})
+_SERVER = frozenset(
+    {"alembic", "asyncpg", "greenlet", "httptools", "jwt", "sqlalchemy", "starlette", "uvicorn", "uvloop"}
+)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from turnwise.cli import conversation, message, secret
+from turnwise.cli import conversation, database, message, secret
 from turnwise.cli.chat.command import chat
 from turnwise.cli.exits import ExitStatus, explain, status_of
 from turnwise.cli.serve import serve
@@ -44,6 +44,7 @@ app.command()(serve)
 app.add_typer(secret.app, name="secret")
 app.add_typer(conversation.app, name="conversation")
 app.add_typer(message.app, name="message")
+app.add_typer(database.app, name="database")
 
 
 def _version(wanted: bool) -> None:

@@ -32,17 +32,18 @@ COUNTING_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """How far a phase has come with a table."""
+    """How far a phase has come, all in all and with the table it is at. Comparing reads each row twice."""
 
     phase: Literal["copy", "verify"]
     table: str
     rows: int
-    """Read so far; of both databases together where they are compared."""
+    """Of the table so far, those included that an earlier start had copied."""
+    ended: bool
+    """Whether the table is done."""
+    done: int
+    """Rows of all tables so far."""
     total: int
-    """The rows there are, likewise; a database may turn out to have more."""
-    kept: int = 0
-    """Rows of `rows` that an earlier start had copied."""
-    ended: bool = False
+    """The rows there are; a database may turn out to have more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,11 @@ class TableCopy:
 
     name: str
     checksum: Checksum
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.checksum.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,36 @@ async def _check_source(source: Deployment, options: CopyOptions) -> None:
         )
 
 
+@dataclass(slots=True)
+class _Told:
+    """What a phase has told of itself."""
+
+    phase: Literal["copy", "verify"]
+    report: Callable[[Advance], None]
+    total: int
+    done: int = 0
+    table: str = ""
+    rows: int = 0
+
+    def begin(self, table: StoredTable, rows: int = 0) -> None:
+        self.table, self.rows = table.name, rows
+        self._tell()
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+        self.done += rows
+        self._tell()
+
+    def end(self) -> None:
+        self._tell(ended=True)
+
+    def _tell(self, *, ended: bool = False) -> None:
+        self.total = max(self.total, self.done)
+        self.report(
+            Advance(phase=self.phase, table=self.table, rows=self.rows, ended=ended, done=self.done, total=self.total)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Copying:
     source: Deployment
@@ -116,15 +152,16 @@ class _Copying:
 
     async def load(self, reached: Mapping[str, Reached]) -> None:
         """Copy what the target does not have yet."""
-        totals = {table.name: await self._count(table) for table in copied_tables()}
+        rows = sum([max(await self._count(table), reached[table.name].copied) for table in copied_tables()])
+        told = _Told("copy", self.report, rows, sum(each.copied for each in reached.values()))
         for table in copied_tables():
-            await self._load_table(table, reached[table.name], totals[table.name])
+            await self._load_table(table, reached[table.name], told)
 
     async def verify(self) -> Sequence[TableCopy]:
         """Read both databases, each as it is now, and compare them; `CopyFailed` tells of all that differs."""
         async with self.source.snapshot(), self.target.snapshot():
-            totals = {table.name: await self._count(table) for table in copied_tables()}
-            pairs = {table.name: await self._checksums(table, totals[table.name]) for table in copied_tables()}
+            told = _Told("verify", self.report, 2 * sum([await self._count(table) for table in copied_tables()]))
+            pairs = {table.name: await self._checksums(table, told) for table in copied_tables()}
             lost = [table.name for table in copied_tables() if await self._forgets_numbers(table)]
         differences = [_difference(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
         differences += [f"{name} gives out numbers again" for name in lost]
@@ -135,22 +172,16 @@ class _Copying:
             )
         return [TableCopy(name=name, checksum=pair[0]) for name, pair in pairs.items()]
 
-    async def _load_table(self, table: StoredTable, reached: Reached, total: int) -> None:
-        kept = reached.copied
-
-        def tell(*, ended: bool = False) -> None:
-            rows, all_rows = reached.copied, max(total, reached.copied)
-            self.report(Advance(phase="copy", table=table.name, rows=rows, total=all_rows, kept=kept, ended=ended))
-
-        tell()
+    async def _load_table(self, table: StoredTable, reached: Reached, told: _Told) -> None:
+        told.begin(table, reached.copied)
         async with aclosing(self._chunks(table, reached.position)) as chunks:
             async for rows in chunks:
                 reached = await self._store(table, rows, reached)
-                tell()
+                told.add(len(rows))
         if table.numbered:
             number = await self.source.read(lambda db: db.last_number(table))
             await self.target.write(lambda db: db.go_on_after(table, number))
-        tell(ended=True)
+        told.end()
 
     async def _chunks(self, table: StoredTable, after: Row | None) -> AsyncGenerator[list[Row]]:
         """Read the source, one chunk ahead of who writes."""
@@ -165,19 +196,12 @@ class _Copying:
     async def _store(self, table: StoredTable, rows: list[Row], reached: Reached) -> Reached:
         return await self.target.write(lambda db: store(db, table, rows, reached))
 
-    async def _checksums(self, table: StoredTable, total: int) -> tuple[Checksum, Checksum]:
-        read = 0
-
-        def seen(rows: int, *, ended: bool = False) -> None:
-            nonlocal read
-            read += rows
-            self.report(Advance(phase="verify", table=table.name, rows=read, total=max(2 * total, read), ended=ended))
-
-        seen(0)
+    async def _checksums(self, table: StoredTable, told: _Told) -> tuple[Checksum, Checksum]:
+        told.begin(table)
         mine, copied = await asyncio.gather(
-            *(checksum_of(side, table, chunk=self.chunk, seen=seen) for side in (self.source, self.target))
+            *(checksum_of(side, table, chunk=self.chunk, seen=told.add) for side in (self.source, self.target))
         )
-        seen(0, ended=True)
+        told.end()
         return mine, copied
 
     async def _forgets_numbers(self, table: StoredTable) -> bool:

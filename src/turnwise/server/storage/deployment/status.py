@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from turnwise.server.storage.database import SCHEMA_VERSION
 from turnwise.server.storage.deployment.database import SQL, Deployment, Tables, has_tables, version_of
@@ -44,6 +44,21 @@ class DatabaseStatus:
     turns: Mapping[str, int]
     """How many are `running` and `waiting`."""
     tables: Sequence[TableCount]
+
+    @property
+    def state(self) -> Literal["current", "older", "newer", "copying", "empty"]:
+        """What its version means to this Turnwise."""
+        match self.version:
+            case None:
+                return "empty"
+            case known if known == self.known:
+                return "current"
+            case "copying":
+                return "copying"
+            case version if version.isdecimal() and int(version) < int(self.known):
+                return "older"
+            case _:
+                return "newer"
 
 
 async def status_of(deployment: Deployment) -> DatabaseStatus:
