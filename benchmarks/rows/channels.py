@@ -12,10 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, cast
 
 from benchmarks.options import Options
 from benchmarks.report import AtLeast, AtMost, Figure, Line
+from benchmarks.servers.raw import run
 from benchmarks.turnwise_server import HEADERS, TurnwiseServer
 
 ONE_BY_ONE: Final = 400
@@ -31,7 +32,7 @@ NUMBERED: Final = b'"seq":'
 
 def measure(_: Options) -> list[Line]:
     with tempfile.TemporaryDirectory() as folder, TurnwiseServer(Path(folder)).listening() as server:
-        return asyncio.run(_measure(server))
+        return run(_measure(server))
 
 
 async def _measure(server: TurnwiseServer) -> list[Line]:
@@ -80,8 +81,7 @@ class Socket(asyncio.Protocol):
         return socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         # What may be the beginning of a number's name, cut in two, is looked at again with what follows.

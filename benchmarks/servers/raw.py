@@ -7,9 +7,11 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import cast
+from typing import TypeVar, cast
 
 __all__ = ["RawHttp", "chunk", "json_answer", "run", "serve"]
+
+T = TypeVar("T")
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -60,7 +62,7 @@ async def serve(protocol: Callable[[], RawHttp]) -> None:
     server.close()
 
 
-def run(main: Coroutine[None, None, None], *, fast: bool = True) -> None:
+def run(main: Coroutine[None, None, T], *, fast: bool = True) -> T:
     """Run on uvloop, where it is installed and wanted, else on asyncio's own loop."""
     if fast:
         try:
@@ -68,6 +70,5 @@ def run(main: Coroutine[None, None, None], *, fast: bool = True) -> None:
         except ModuleNotFoundError:
             pass
         else:
-            uvloop.run(main)
-            return
-    asyncio.run(main)
+            return uvloop.run(main)
+    return asyncio.run(main)
