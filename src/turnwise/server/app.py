@@ -71,7 +71,9 @@ class Application:
         self.adapters = adapters
         self._gate: Gate | None = None
         self._turns: TurnService | None = None
-        self.channels: Channels = adapters.channels or LocalChannels(adapters.storage, clock=adapters.clock)
+        self.channels: Channels = adapters.channels or LocalChannels(
+            adapters.storage, notices=adapters.storage.notices, clock=adapters.clock
+        )
         self.waiting = WaitingChannels(dispatches_of(adapters.storage))
         """What session tokens may do on channels."""
         self._upkeep: asyncio.Task[None] | None = None

@@ -131,14 +131,15 @@ class Hub:
 
     # What comes
 
-    def offer(self, message: ChannelMessage) -> None:
-        """Tell what was published here, and is stored."""
-        self._offered = max(self._offered, message.seq)
+    def offer(self, messages: Sequence[ChannelMessage]) -> None:
+        """Tell what was published together, here or by another process, and is stored."""
+        last = messages[-1].seq
+        self._offered = max(self._offered, last)
         if not self._started:
             return
-        if self.feed is None and message.seq == self.seen + 1:
-            self.append([message])
-        elif message.seq > self.seen:
+        if self.feed is None and messages[0].seq <= self.seen + 1:
+            self.append(messages)
+        elif last > self.seen:
             self.keep_up()
 
     def notice(self, stored: int) -> None:

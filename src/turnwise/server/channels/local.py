@@ -1,7 +1,8 @@
 # ruff: noqa: D102 - the port, base.py, says what each method promises
 """Channels of one process, or of several that share a store.
 
-Subscribers hear at once what is published in their process. What others publish is looked for ten times a second.
+Subscribers hear at once what is published in their process. What others publish comes with their notices; it is looked
+for ten times a second where there are none, and once a second where there are.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -20,11 +21,13 @@ from turnwise.server.channels.batch import Batch, line_of, unpack
 from turnwise.server.channels.feed import LocalFeed
 from turnwise.server.channels.hub import Hub
 from turnwise.server.channels.ring import Bounds
+from turnwise.server.channels.told import Told
 from turnwise.server.errors import Unavailable
 from turnwise.server.ids import Clock
 from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.journal import ChannelStore, Publication
+from turnwise.server.storage.notices import CHANNEL, Notices, Silence
 
 __all__ = ["LocalChannels", "LocalSubscription"]
 
@@ -32,6 +35,9 @@ logger = logging.getLogger("turnwise.server")
 
 AT_ONCE: Final = 500
 """Channels that are asked for with one query."""
+
+RARELY: Final = 1.0
+"""Seconds from look to look while others tell what they publish."""
 
 IDLE: Final = 20
 """A look may take a twentieth of the time."""
@@ -45,10 +51,21 @@ class LocalChannels:
     """All channels, as this process knows them."""
 
     def __init__(
-        self, store: ChannelStore, *, clock: Clock = wall_clock, bounds: Bounds | None = None, interval: float = 0.1
+        self,
+        store: ChannelStore,
+        *,
+        notices: Notices | None = None,
+        clock: Clock = wall_clock,
+        bounds: Bounds | None = None,
+        interval: float = 0.1,
+        rarely: float = RARELY,
     ) -> None:
-        """`interval` is in seconds: how often to look for what other processes published."""
+        """Seconds from look to look for what other processes published: `interval`, `rarely` while notices come."""
         self._store = store
+        self._notices = notices or Silence()
+        self._rarely = rarely
+        self._soon = asyncio.Event()
+        self._deaf: Callable[[], None] | None = None
         self._clock = clock
         self._bounds = bounds or Bounds()
         self._interval = interval
@@ -63,10 +80,13 @@ class LocalChannels:
 
     async def open(self) -> None:
         self._closed = False
+        self._deaf = self._notices.subscribe(CHANNEL, heard=self._hear, missed=self._soon.set)
         self._watch = asyncio.create_task(self._look_for_others())
 
     async def close(self) -> None:
         self._closed = True
+        if self._deaf is not None:
+            self._deaf()
         for hub in self._hubs.values():
             hub.close()
         if self._watch is not None:
@@ -81,7 +101,7 @@ class LocalChannels:
         (seq,) = await self._store.publish([publication], once=once)
         hub = self._hubs.get((account_id, channel_id))
         if hub is not None:
-            hub.offer(ChannelMessage(seq, moment, line))
+            hub.offer([ChannelMessage(seq, moment, line)])
         return seq
 
     @asynccontextmanager
@@ -126,17 +146,36 @@ class LocalChannels:
             hub.close()
             del self._hubs[hub.account_id, hub.channel_id]
 
+    def _hear(self, body: bytes) -> None:
+        """Tell what another process published."""
+        try:
+            told = Told.of(body)
+        except msgspec.DecodeError:  # of another version
+            self._soon.set()
+            return
+        hub = self._hubs.get((told.account_id, told.channel_id))
+        if hub is None:
+            return
+        if told.messages is None:
+            hub.notice(told.seq)
+        else:
+            hub.offer(told.messages)
+
     async def _look_for_others(self) -> None:
         loop = asyncio.get_running_loop()
         pause = self._interval
         while True:
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._soon.wait()
+            self._soon.clear()
             began = loop.time()
             try:
                 await self._look()
             except Exception:  # the next look finds the same
                 logger.warning("the channels could not be looked at", exc_info=True)
-            pause = max(self._interval, IDLE * (loop.time() - began))
+            usual = self._rarely if self._notices.listening else self._interval
+            pause = max(usual, IDLE * (loop.time() - began))
 
     async def _look(self) -> None:
         hubs = list(self._hubs.values())

@@ -191,6 +191,7 @@ class PostgresNotices:
     def _lost(self, _: object) -> None:
         self.listening = False
         self._to_do.set()
+        self._read_up()
 
     def _hear(self, _connection: object, pid: int, _channel: str, payload: object) -> None:
         if pid == self._pid:

@@ -9,11 +9,15 @@ from typing import Final, cast
 
 import msgspec
 
+from turnwise.server.encode import ascii_json
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.jobs.idempotency import remember_once
+from turnwise.server.storage.jobs.notices import Notice, Teller
 from turnwise.server.storage.jobs.rows import Database, Value, run
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.journal import ChannelRow, Publication
+from turnwise.server.storage.notices import CHANNEL
+from turnwise.server.storage.notices import LARGEST as LARGEST_NOTICE
 
 __all__ = [
     "FORGOTTEN",
@@ -57,7 +61,11 @@ def publish(db: Database, publications: Sequence[Publication], *, once: Once | N
     numbers = _publish_next(db, [publication for publication in publications if publication.last_seq is None])
     if publications:
         _trim(db)
-    return [next(numbers) if publication.last_seq is None else publication.last_seq for publication in publications]
+    seqs = [next(numbers) if publication.last_seq is None else publication.last_seq for publication in publications]
+    if isinstance(db, Teller):
+        for publication, seq in zip(publications, seqs, strict=True):
+            db.tell(Notice(CHANNEL, _told(publication, seq)))
+    return seqs
 
 
 def reserve_numbers(db: Database, account_id: str, channel_id: str, count: int, now: int) -> int:
@@ -130,6 +138,17 @@ def _publish_reserved(db: Database, publications: Sequence[Publication]) -> None
         SQL["add_reserved"],
         [(p.account_id, p.channel_id, p.last_seq, p.count, p.now, p.data) for p in publications],
     )
+
+
+def _told(publication: Publication, seq: int) -> bytes:
+    """Return the JSON that tells of a publication: account, channel, last number, moment, messages.
+
+    The messages are null where they are too large: then they are read from the database.
+    """
+    place = ascii_json(msgspec.json.encode([publication.account_id, publication.channel_id]))[1:-1]
+    fits = len(place) + len(publication.data) <= LARGEST_NOTICE - 50
+    messages = b"[%b]" % publication.data.replace(b"\n", b",") if fits else b"null"
+    return b"[%b,%d,%d,%b]" % (place, seq, publication.now, messages)
 
 
 def _trim(db: Database) -> None:
