@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import cast
 
 from benchmarks.servers.raw import run
@@ -96,19 +97,25 @@ class Caller(asyncio.Protocol):
 
 
 def run_load(
-    port: int, requests: Iterator[bytes], *, connections: int = 1, marker: bytes | None = None, keep: bool = False
+    port: int | Sequence[int],
+    requests: Iterator[bytes],
+    *,
+    connections: int = 1,
+    marker: bytes | None = None,
+    keep: bool = False,
 ) -> Load:
-    """Send all requests and return how that went; every answer must be a 200."""
+    """Send all requests and return how that went; every answer must be a 200. Connections are spread over the ports."""
     load = Load()
+    ports = [port] if isinstance(port, int) else port
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         begin = time.perf_counter()
         callers = [
-            (await loop.create_connection(lambda: Caller(requests, load, marker=marker, keep=keep), "127.0.0.1", port))[
+            (await loop.create_connection(lambda: Caller(requests, load, marker=marker, keep=keep), "127.0.0.1", each))[
                 1
             ]
-            for _ in range(connections)
+            for each, _ in zip(cycle(ports), range(connections), strict=False)
         ]
         await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), 120)
         load.seconds = time.perf_counter() - begin

@@ -14,7 +14,7 @@ from typing import IO, Self
 
 import urllib3
 
-__all__ = ["ROOT", "BenchmarkServer", "Process", "free_port", "wait_for_http"]
+__all__ = ["ROOT", "BenchmarkServer", "Process", "free_port", "idle_seconds", "wait_for_http"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -108,6 +108,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def idle_seconds() -> float:
+    """The time that all cores together have been idle. Linux only."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=5)[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for_http(process: Process, url: str, *, at_most: float = 30.0) -> float:

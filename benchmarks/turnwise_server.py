@@ -17,10 +17,15 @@ HEADERS = {"Authorization": f"Bearer {SECRET}", "User-Agent": "turnwise-benchmar
 class TurnwiseServer(Process):
     """One server process. Its log goes to a file beside the database: it is written, as in production."""
 
-    def __init__(self, folder: Path, *, upstream: str | None = None, program: str = "turnwise") -> None:
-        """Without an upstream, the offline model answers. `program` is another module with the same command line."""
+    def __init__(
+        self, folder: Path, *, upstream: str | None = None, program: str = "turnwise", database: str | None = None
+    ) -> None:
+        """Without an upstream, the offline model answers. `program` is another module with the same command line.
+
+        The database is a file in the folder, unless its URL is given.
+        """
         self.port = free_port()
-        database = f"sqlite:///{folder / 'turnwise.db'}"
+        database = database or f"sqlite:///{folder / 'turnwise.db'}"
         command = [sys.executable, "-m", program, "serve", "--port", str(self.port), "--database", database]
         if upstream is None:
             command += ["--model", "offline"]
