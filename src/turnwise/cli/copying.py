@@ -1,4 +1,4 @@
-"""How far a copy has come: bars where somebody watches, a line a table where not."""
+"""How far a copy has come: bars where somebody watches, a line for each table that holds something where not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line for each table, and for one that takes long now and then one more."""
+    """A line for each table when it is done, and now and then one more where it takes long."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
@@ -73,13 +73,14 @@ class _Lines:
         """Tell."""
         from turnwise.cli.output import note
 
-        words = _DONE if advance.ended else _PHASES
-        if not advance.ended and time.monotonic() - self._told < _SECONDS_BETWEEN_LINES:
+        late = time.monotonic() - self._told > _SECONDS_BETWEEN_LINES
+        if not advance.rows or not (advance.ended or late):
             return
         self._told = time.monotonic()
-        part = f" ({100 * advance.done // max(advance.total, 1)} % of all)"
+        words = _DONE if advance.ended else _PHASES
         rows = advance.rows // 2 if advance.phase == "verify" else advance.rows
-        note(f"{words[advance.phase]} {advance.table}: {rows:,} rows{part}")
+        part = 100 * advance.done // max(advance.total, 1)
+        note(f"{words[advance.phase]} {advance.table}: {rows:,} row{'s' if rows != 1 else ''} ({part} % of all)")
 
 
 def _bars() -> Progress:
