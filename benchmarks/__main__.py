@@ -26,6 +26,7 @@ ROWS = {
     "channels": "channels",
     "dispatch": "dispatch",
     "across_processes": "across_processes",
+    "across_processes": "across_processes",
     "many_streams": "many_streams",
     "serve": "serve",
     "scale": "scale",

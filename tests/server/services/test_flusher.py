@@ -13,6 +13,7 @@ from turnwise.server.errors import Conflict, Unavailable
 from turnwise.server.services.flusher import TEXTS_AT_ONCE, Flusher
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.journal import Flush, Journal, Place, Publication
+from turnwise.server.storage.notices import Silence
 
 
 class Paper:
@@ -126,6 +127,23 @@ async def test_texts_of_a_crowd_are_journaled_in_turn_and_none_is_left_out(flush
     assert max(texts) == TEXTS_AT_ONCE
     assert texts[:6] == [TEXTS_AT_ONCE] * 6
     assert all(commit[-1].published is not None for commit in paper.commits[:6])
+
+
+@pytest.mark.parametrize("heard, dispatched", [(True, True), (True, False), (False, True)])
+async def test_what_may_be_read_in_another_process_is_journaled_more_often(
+    paper: Paper, *, heard: bool, dispatched: bool
+) -> None:
+    class Others(Silence):
+        @property
+        def listening(self) -> bool:
+            return heard
+
+    flusher = Flusher(cast("Journal", paper), notices=Others(), tick=0.2)
+    with working(flusher, "a", Script(*"many words" * 10)) as turn:
+        turn.feed = cast("Feed", Said()) if dispatched else None
+        await asyncio.sleep(0.5)
+    await flusher.close()
+    assert (len(paper.commits) > 4) == (heard and dispatched)
 
 
 async def test_a_turn_without_a_place_is_not_journaled(flusher: Flusher, paper: Paper) -> None:

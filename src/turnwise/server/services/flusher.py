@@ -2,6 +2,9 @@
 
 Every text is written to a page of its own turn's. Where hundreds of turns speak at once those pages are most of what a
 tick costs, so a tick takes the texts of a hundred or so of them, in turn; what goes to channels it takes of all.
+
+Readers in other processes hear of it after the commit. So ticks are shorter where there may be such readers, as long as
+the dispatches are few.
 """
 
 from __future__ import annotations
@@ -17,11 +20,16 @@ from typing import Final
 from turnwise.server.errors import Unavailable
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.journal import Flush, Journal, Place
+from turnwise.server.storage.notices import Notices
 
 __all__ = ["TEXTS_AT_ONCE", "Flusher"]
 
 TICK: Final = 0.05
-LOOK_EVERY: Final = 2
+SHORT_TICK: Final = 0.02
+"""With one dispatched turn, where other processes hear of what is stored."""
+A_DISPATCH: Final = 0.0003
+"""Seconds by which each dispatched turn prolongs a short tick, up to `TICK`."""
+LOOK_SECONDS: Final = 0.1
 TEXTS_AT_ONCE: Final = 100
 """Where more turns speak, a tick takes the texts of about so many."""
 
@@ -57,10 +65,14 @@ class Watched:
 
 
 class Flusher:
-    """Journals running turns every 50 ms, and hears from the journal which of them are lost or to be cancelled."""
+    """Journals running turns every 50 ms, and hears from the journal which of them are lost or to be cancelled.
 
-    def __init__(self, journal: Journal, *, tick: float = TICK) -> None:
+    Dispatches are journaled every 20 to 50 ms while `notices` are heard.
+    """
+
+    def __init__(self, journal: Journal, *, notices: Notices | None = None, tick: float = TICK) -> None:
         self._journal = journal
+        self._notices = notices
         self._tick = tick
         self._watched: dict[str, Watched] = {}
         self._unsent: list[Flush] = []
@@ -90,20 +102,30 @@ class Flusher:
             await asyncio.wait([task])
 
     async def _flush_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        next_look = loop.time()
         for tick in itertools.count():
-            await asyncio.sleep(self._tick)
+            await asyncio.sleep(self._pause())
             if not self._watched:
                 self._task = None
                 return
             try:
                 await self._flush(tick)
-                if tick % LOOK_EVERY == 0:
+                if loop.time() >= next_look:
                     await self._look()
+                    next_look = loop.time() + LOOK_SECONDS
             except Unavailable:
                 logger.warning("journaling failed; it is tried again", exc_info=True)
             except Exception:
                 logger.exception("journaling failed")
                 self._unsent = []
+
+    def _pause(self) -> float:
+        """Return how long to wait for the next tick."""
+        if self._notices is None or not self._notices.listening:
+            return self._tick
+        dispatches = sum(watched.turn.feed is not None for watched in self._watched.values())
+        return min(SHORT_TICK + A_DISPATCH * dispatches, self._tick) if dispatches else self._tick
 
     async def _flush(self, tick: int) -> None:
         rounds = max(1, len(self._watched) // TEXTS_AT_ONCE)

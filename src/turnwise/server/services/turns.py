@@ -85,7 +85,7 @@ class TurnService:
         self._settings = settings
         self._ground = Ground(journal=storage, order=TurnOrder(), new_id=new_id, clock=clock, recent=settings.recent)
         caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
-        self._flusher = Flusher(storage)
+        self._flusher = Flusher(storage, notices=storage.notices)
         self._engine = Engine(models=models, caller=caller, flusher=self._flusher, clock=clock)
         self._running = RunningTurns()
         self._lease = Lease(storage, new_id=new_id, clock=clock, lost=self._running.lose_all, adopt=self._adopt)
