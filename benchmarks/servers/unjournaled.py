@@ -43,7 +43,14 @@ class Unjournaled(SqliteStorage):
     async def leave_process(self, process_id: str) -> None:
         """Own nothing."""
 
-    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:  # noqa: ARG002
+    async def claim_lapsed(
+        self,
+        process_id: str,  # noqa: ARG002
+        *,
+        limit: int,  # noqa: ARG002
+        now: int,  # noqa: ARG002
+        waiting: bool = True,  # noqa: ARG002
+    ) -> Sequence[TurnRow]:
         return []
 
     async def start_turn(

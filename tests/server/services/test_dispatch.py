@@ -16,6 +16,7 @@ class Work:
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
         self.running: Counter[str] = Counter()
+        self.began: list[str] = []
         self.go_on = asyncio.Event()
 
     def start(self, account: str) -> asyncio.Task[None]:
@@ -24,6 +25,7 @@ class Work:
     async def _work(self, account: str) -> None:
         async with self.slots.one_of(account):
             self.running[account] += 1
+            self.began.append(account)
             try:
                 await self.go_on.wait()
             finally:
@@ -54,6 +56,31 @@ async def test_an_account_that_waits_for_its_own_turns_holds_no_slot_of_the_proc
     await asyncio.gather(*tasks)
 
 
+async def test_accounts_that_wait_are_served_in_turn_however_much_one_of_them_asks_for() -> None:
+    work = Work(Slots(1, 10))
+    tasks = [work.start(account) for account in "aaaaaabbc"]
+    await settled()
+    work.go_on.set()
+    await asyncio.gather(*tasks)
+    assert "".join(work.began) == "aabcabaaa"
+
+
+async def test_room_that_nobody_here_waits_for_is_told() -> None:
+    freed: list[int] = []
+    slots = Slots(2, 1)
+    slots.freed = lambda: freed.append(slots.free)
+    work = Work(slots)
+    first, _ = work.start("a"), work.start("a")
+    await settled()
+    assert (slots.free, freed) == (1, [])
+    first.cancel()
+    await settled()
+    assert (slots.free, freed) == (1, [1])
+    work.go_on.set()
+    await settled()
+    assert (slots.free, freed) == (2, [1, 2])
+
+
 async def test_a_slot_is_free_again_however_its_turn_ended_and_nothing_is_kept_of_an_idle_account() -> None:
     work = Work(Slots(1, 1))
     running, waiting, next_one = (work.start("a") for _ in range(3))
@@ -64,7 +91,7 @@ async def test_a_slot_is_free_again_however_its_turn_ended_and_nothing_is_kept_o
     assert work.running == {"a": 1}
     next_one.cancel()
     await settled()
-    assert work.slots._accounts == {}
+    assert (work.slots._lines, work.slots._running, work.slots.free) == ({}, {}, 1)
 
 
 @pytest.mark.parametrize("length", [24, 255])

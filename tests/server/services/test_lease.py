@@ -12,7 +12,7 @@ from tests.server.storage.scene import SqliteAdapter, StillClock, new_turn
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.services.lease import Lease
-from turnwise.server.storage.journal import JournaledStorage, TurnRow
+from turnwise.server.storage.journal import JournaledStorage, Place, TurnRow
 
 
 class Scene:
@@ -21,9 +21,15 @@ class Scene:
         self.adapter = adapter
         self.lost = 0
         self.adopted: list[TurnRow] = []
+        self.room = 100
         numbers = count(1)
         self.lease = Lease(
-            storage, new_id=lambda: f"p{next(numbers)}", clock=StillClock(), lost=self.lose, adopt=self.adopt
+            storage,
+            new_id=lambda: f"p{next(numbers)}",
+            clock=StillClock(),
+            lost=self.lose,
+            adopt=self.adopt,
+            room=lambda: self.room,
         )
 
     def lose(self) -> None:
@@ -31,6 +37,7 @@ class Scene:
 
     def adopt(self, rows: Sequence[TurnRow]) -> None:
         self.adopted += rows
+        self.room -= len(rows)
 
     async def alive(self, process_id: str) -> bool:
         return await self.storage.renew_process(process_id, lease_ms=1000)
@@ -81,6 +88,32 @@ async def test_turns_of_a_process_that_died_are_adopted_and_those_of_a_living_on
     await asyncio.sleep(0.05)
     assert [row.id for row in scene.adopted] == [turn]
     assert scene.lost == 0
+
+
+async def test_a_process_without_room_leaves_what_waits_to_others_until_it_has_some(scene: Scene) -> None:
+    scene.room = 1
+    await scene.storage.register_process("dead", lease_ms=60_000)
+    waiting = [await scene.queue("dead", f"channel-{number}") for number in range(2)]
+    running = await scene.queue("dead", "channel-running")
+    await scene.storage.run_stateless(Place(turn_id=running, process_id="dead", attempt=1), now=0)
+    await scene.storage.leave_process("dead")
+    await until(lambda: len(scene.adopted) == 2)
+    await asyncio.sleep(0.1)
+    assert {row.id for row in scene.adopted} == {waiting[0], running}
+    scene.room = 1
+    scene.lease.look_if_left()
+    await until(lambda: len(scene.adopted) == 3)
+    assert scene.adopted[-1].id == waiting[1]
+
+
+async def test_a_process_that_stops_adopts_nothing_more_and_keeps_its_lease(scene: Scene) -> None:
+    scene.lease.retire()
+    await scene.storage.register_process("dead", lease_ms=60_000)
+    await scene.queue("dead", "channel")
+    await scene.storage.leave_process("dead")
+    await asyncio.sleep(0.2)
+    assert scene.adopted == []
+    assert await scene.alive("p1")
 
 
 async def test_a_renewal_that_fails_is_tried_again_and_loses_nothing(

@@ -1,57 +1,90 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 
 import pytest
+from tests.server.services.stage import until
 
-from turnwise.server.errors import Conflict
+from turnwise.server.errors import Unavailable
+from turnwise.server.services import order as module
 from turnwise.server.services.order import TurnOrder
 
 
-async def test_turns_of_one_conversation_run_in_the_order_they_came() -> None:
-    order, seen = TurnOrder(), list[int]()
+class Line:
+    """A journal that knows who is at the front."""
 
-    async def turn(number: int) -> None:
-        async with order.turn_in("account", "conversation", wait=5):
-            seen.append(number)
-            await asyncio.sleep(0)
-            seen.append(number)
+    def __init__(self) -> None:
+        self.front: set[str] = set()
+        self.asked: list[set[str]] = []
+        self.failures = 0
 
-    await asyncio.gather(*(turn(number) for number in range(5)))
-    assert seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-
-
-async def test_conversations_do_not_wait_for_each_other() -> None:
-    order = TurnOrder()
-    async with order.turn_in("account", "one", wait=5), order.turn_in("account", "two", wait=0.01):
-        pass
-    async with order.turn_in("account", "one", wait=5), order.turn_in("other", "one", wait=0.01):
-        pass
+    async def first_of(self, turn_ids: Sequence[str]) -> Sequence[str]:
+        self.asked.append(set(turn_ids))
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("The database is away.")
+        return [turn_id for turn_id in turn_ids if turn_id in self.front]
 
 
-async def test_a_turn_that_waits_too_long_is_refused_and_leaves_no_trace() -> None:
-    order = TurnOrder()
-    async with order.turn_in("account", "conversation", wait=5):
-        with pytest.raises(Conflict, match=r"still running after 0\.01 seconds"):
-            async with order.turn_in("account", "conversation", wait=0.01):
-                pytest.fail("got the conversation while another turn held it")
-    async with order.turn_in("account", "conversation", wait=0.01):
-        pass
-    assert order._queues == {}
+@pytest.fixture
+def line() -> Line:
+    return Line()
 
 
-async def test_a_cancelled_waiter_does_not_hold_up_those_behind_it() -> None:
-    order = TurnOrder()
-    got = asyncio.Event()
+@pytest.fixture
+def order(line: Line) -> TurnOrder:
+    return TurnOrder(line)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
-    async def wait() -> None:
-        async with order.turn_in("account", "conversation", wait=5):
-            got.set()
 
-    async with order.turn_in("account", "conversation", wait=5):
-        first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
-        await asyncio.sleep(0.01)
-        first.cancel()
-    await asyncio.wait_for(second, 1)
-    assert got.is_set()
-    assert order._queues == {}
+async def test_a_turn_waits_until_it_is_at_the_front(line: Line, order: TurnOrder) -> None:
+    waits = asyncio.create_task(order.first("one"))
+    await asyncio.sleep(0.02)
+    assert not waits.done()
+    line.front = {"one"}
+    async with asyncio.timeout(1):
+        await waits
+
+
+async def test_whoever_says_that_the_line_moved_need_not_wait_for_the_next_look(
+    line: Line, order: TurnOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 60)
+    waits = asyncio.create_task(order.first("one"))
+    await until(lambda: line.asked)
+    line.front = {"one"}
+    order.look()
+    async with asyncio.timeout(1):
+        await waits
+
+
+async def test_one_look_is_for_all_that_wait_and_none_is_made_for_nobody(line: Line, order: TurnOrder) -> None:
+    waits = [asyncio.create_task(order.first(str(number))) for number in range(100)]
+    await until(lambda: line.asked)
+    assert len(line.asked[0]) == 100
+    line.front = {str(number) for number in range(100)}
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waits)
+    await until(lambda: order._task is None)
+    asked = len(line.asked)
+    order.look()
+    await asyncio.sleep(0.1)
+    assert len(line.asked) == asked
+
+
+async def test_a_turn_that_waits_no_more_is_not_asked_for(line: Line, order: TurnOrder) -> None:
+    gone, stays = asyncio.create_task(order.first("gone")), asyncio.create_task(order.first("stays"))
+    await until(lambda: {"gone", "stays"} in line.asked)
+    gone.cancel()
+    await until(lambda: line.asked[-1] == {"stays"})
+    await order.close()
+    stays.cancel()
+
+
+async def test_a_look_that_fails_is_made_again(line: Line, order: TurnOrder, caplog: pytest.LogCaptureFixture) -> None:
+    line.failures, line.front = 2, {"one"}
+    with caplog.at_level(logging.WARNING, logger="turnwise.server"):
+        async with asyncio.timeout(1):
+            await order.first("one")
+    assert len(caplog.records) == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.server.services.stage import until
 
 from turnwise.server.errors import BadRequest, DomainError, NotFound
 from turnwise.server.services.engine import BROKEN
@@ -69,10 +70,16 @@ async def test_whatever_becomes_of_the_work_the_turn_ends_and_says_why(
     assert ("a turn failed" in caplog.text) == isinstance(error, ValueError)
 
 
-async def test_turns_are_left_to_others_where_they_are_dispatched_and_broken_off_else() -> None:
+async def test_dispatches_are_left_to_others_first_those_that_wait_and_other_turns_are_broken_off() -> None:
     running = RunningTurns()
     dispatched, awaited = begin(running, "a", dispatched=True), begin(running, "b")
-    running.leave("the end is near")
+    waiting = begin(running, "c", dispatched=True)
+    waiting.waits = True
+    running.leave(running=False)
+    await until(lambda: waiting.done)
+    assert (dispatched.lost, awaited.lost, waiting.lost) == (False, False, True)
+    running.leave(running=True)
+    running.abort_all("the end is near")
     await running.wait(1)
     assert (dispatched.lost, awaited.lost) == (True, False)
     assert awaited.failure is not None

@@ -142,8 +142,8 @@ async def test_a_dispatch_is_cancelled_while_it_waits_for_the_turn_before_it(sta
     await process.dispatch(conversation, "never said")
     await process.turns.cancel(ACCOUNT, channel_id=CHANNEL)
     events = await process.heard()
-    assert types(events) == ["abort", "error"]
-    assert "cancelled" in str(data(events[1])["message"])
+    assert types(events) == ["abort", "receiveResult", "result"]
+    assert data(events[2])["end"] == {"reason": "abort"}
     assert (await process.row()).state == "aborted"
     process.model.go_on.set()
     assert await text_of(first) == "Half and half"
@@ -156,7 +156,7 @@ async def test_a_dispatch_is_cancelled_while_it_waits_for_room(stage: Stage) -> 
     await asked(process)
     await process.dispatch(None)
     await process.turns.cancel(ACCOUNT, channel_id=CHANNEL)
-    assert types(await process.heard()) == ["abort", "error"]
+    assert types(await process.heard()) == ["abort", "receiveResult", "result"]
     assert len(process.model.prompts) == 1
 
 
@@ -167,7 +167,7 @@ async def test_a_dispatch_that_waits_is_cancelled_by_way_of_another_process(stag
     await asked(process)
     await process.dispatch(conversation)
     await other.turns.cancel(ACCOUNT, channel_id=CHANNEL)
-    assert types(await process.heard()) == ["abort", "error"]
+    assert types(await process.heard()) == ["abort", "receiveResult", "result"]
 
 
 async def test_a_dispatch_that_was_cancelled_while_nobody_ran_it_ends_when_it_is_adopted(stage: Stage) -> None:
@@ -178,7 +178,7 @@ async def test_a_dispatch_that_was_cancelled_while_nobody_ran_it_ends_when_it_is
     await process.turns.cancel(ACCOUNT, channel_id=CHANNEL)
     stage.lapse(process)
     other = await stage.process()
-    assert types(await other.heard())[-2:] == ["abort", "error"]
+    assert types(await other.heard())[-3:] == ["abort", "receiveResult", "result"]
     assert (await other.row()).state == "aborted"
     assert other.model.prompts == []
 

@@ -521,8 +521,8 @@ async def test_dead_complete_does_not_block_a_dispatch(scene: Scene) -> None:
     await scene.process("p")
     await scene.process("q")
     id_ = await scene.conversation()
-    queued = await scene.queue("channel-1", id_, process="q")
     place = await scene.start(id_)
+    queued = await scene.queue("channel-1", id_, process="q")
     with pytest.raises(Busy):
         await scene.storage.resume_turn(queued, message("do it"), recent=1, now=START)
     await scene.storage.flush([Flush(place=place, text="half a word", tokens=1)])
@@ -675,8 +675,8 @@ async def test_cancelled_turn_is_told_to_its_process(scene: Scene) -> None:
 async def test_running_turn_is_cancelled_before_the_waiting_ones(scene: Scene) -> None:
     await scene.process()
     id_ = await scene.conversation()
-    queued = [await scene.queue(f"channel-{number}", id_) for number in range(2)]
     running = await scene.start(id_)
+    queued = [await scene.queue(f"channel-{number}", id_) for number in range(2)]
     order: list[str] = []
     for _ in range(3):
         turn = await scene.storage.cancel_turn(scene.me, conversation_id=id_)

@@ -97,12 +97,26 @@ class Model:
         assert len(running) <= 1
         return running[0] if running and conversation_id is not None else None
 
-    def make_way(self, turn: Turn) -> type[Exception] | None:
-        """Settle a dead turn, or say that a living one is in the way."""
-        if turn.kind == "dispatch" or turn.owner in self.alive:
-            return Busy
-        self.interrupt(turn)
-        return None
+    def busy(self, conversation_id: str, turn: Turn | None = None) -> bool:
+        """Settle a dead turn that is in the way, or say that a living one is, or one that came before `turn`."""
+        if turn is not None and turn.state == "running":
+            return False
+        if self.line(conversation_id, turn):
+            return True
+        blocking = self.blocking(conversation_id)
+        if blocking is not None and (blocking.kind == "dispatch" or blocking.owner in self.alive):
+            return True
+        if blocking is not None:
+            self.interrupt(blocking)
+        return False
+
+    def line(self, conversation_id: str | None, before: Turn | None = None) -> list[Turn]:
+        """Return the turns that wait whose processes live."""
+        waiting = [
+            turn for turn in self.turns.values() if (turn.conversation, turn.state) == (conversation_id, "waiting")
+        ]
+        until = waiting.index(before) if before is not None else None
+        return [turn for turn in waiting[:until] if turn.owner in self.alive]
 
     def interrupt(self, turn: Turn) -> None:
         if turn.text and turn.conversation is not None:
@@ -244,23 +258,33 @@ class Journaling(RuleBasedStateMachine):
         renewed = self.do(self.storage.renew_process(self.processes[slot], lease_ms=HOUR))
         assert renewed == (self.processes[slot] in self.model.alive)
 
-    @rule(target=places, slot=SLOTS, limit=st.sampled_from([1, 2, 100]))
-    def claim(self, slot: int, limit: int) -> Any:
-        return self.claim_for(self.processes[slot], limit)
+    @rule(slot=SLOTS, running=st.booleans())
+    def hand_over(self, slot: int, running: bool) -> None:
+        self.do(self.storage.hand_over(self.processes[slot], running=running))
+        for turn in self.model.turns.values():
+            if turn.unfinished and (turn.kind, turn.owner) == ("dispatch", self.processes[slot]):
+                turn.owner = "" if running or turn.state == "waiting" else turn.owner
 
-    def claim_for(self, id_: str, limit: int) -> Any:
-        claimed = self.do(self.storage.claim_lapsed(id_, limit=limit, now=START))
+    @rule(target=places, slot=SLOTS, limit=st.sampled_from([1, 2, 100]), waiting=st.booleans())
+    def claim(self, slot: int, limit: int, waiting: bool) -> Any:
+        return self.claim_for(self.processes[slot], limit, waiting=waiting)
+
+    def claim_for(self, id_: str, limit: int, *, waiting: bool = True) -> Any:
+        claimed = self.do(self.storage.claim_lapsed(id_, limit=limit, now=START, waiting=waiting))
         adopted: list[Place] = []
-        for turn in self.model.lapsed()[:limit] if id_ in self.model.alive else []:
-            if turn.kind == "dispatch":
-                turn.owner, turn.attempt = id_, turn.attempt + 1
-                adopted.append(Place(turn_id=turn.id, process_id=id_, attempt=turn.attempt))
-            else:
-                self.model.interrupt(turn)
+        lapsed = [turn for turn in self.model.lapsed() if waiting or (turn.kind, turn.state) != ("dispatch", "waiting")]
+        while lapsed and not adopted and id_ in self.model.alive:
+            for turn in lapsed[:limit]:
+                if turn.kind == "dispatch":
+                    turn.owner, turn.attempt = id_, turn.attempt + 1
+                    adopted.append(Place(turn_id=turn.id, process_id=id_, attempt=turn.attempt))
+                else:
+                    self.model.interrupt(turn)
+            del lapsed[:limit]
         assert [(turn.id, turn.process_id, turn.attempt) for turn in claimed] == [
             (place.turn_id, place.process_id, place.attempt) for place in adopted
         ]
-        if limit == 100 and id_ in self.model.alive:
+        if limit == 100 and waiting and id_ in self.model.alive:
             assert self.model.lapsed() == []
         return multiple(*adopted)
 
@@ -274,12 +298,11 @@ class Journaling(RuleBasedStateMachine):
     @rule(target=places, slot=SLOTS, which=WHICH, kind=KINDS)
     def start(self, slot: int, which: int, kind: Any) -> Any:
         id_, owner = self.conversations[which], self.processes[slot]
-        blocking = self.model.blocking(id_)
         expected: type[Exception] | None = None
         if owner not in self.model.alive:
             expected = TurnLost
-        elif blocking is not None:
-            expected = self.model.make_way(blocking)
+        elif self.model.busy(id_):
+            expected = Busy
         turn, said = new_turn(owner, conversation_id=id_, kind=kind), self.new("user-")
         start = self.do(self.storage.start_turn(turn, message(said), recent=3), expected)
         if expected is not None:
@@ -289,32 +312,31 @@ class Journaling(RuleBasedStateMachine):
         self.model.turns[turn.id] = Turn(turn.id, kind, owner, id_, None, "running", message=True)
         return Place(turn_id=turn.id, process_id=owner, attempt=1)
 
-    @rule(target=places, slot=SLOTS, which=WHICH | st.none())
-    def queue(self, slot: int, which: int | None) -> Any:
+    @rule(target=places, slot=SLOTS, which=WHICH | st.none(), kind=st.sampled_from(["complete", "dispatch"]))
+    def queue(self, slot: int, which: int | None, kind: Any) -> Any:
         id_, owner = None if which is None else self.conversations[which], self.processes[slot]
-        channel = self.new("channel-")
-        turn = new_turn(owner, conversation_id=id_, channel_id=channel, kind="dispatch")
+        kind = kind if which is not None else "dispatch"
+        channel = self.new("channel-") if kind == "dispatch" else None
+        turn = new_turn(owner, conversation_id=id_, channel_id=channel, kind=kind)
         expected = None if owner in self.model.alive else TurnLost
         self.do(self.storage.queue_turn(turn), expected)
         if expected is not None:
             return NO_PLACE
-        self.model.turns[turn.id] = Turn(turn.id, "dispatch", owner, id_, channel, "waiting")
-        self.model.lines[channel] = []
+        self.model.turns[turn.id] = Turn(turn.id, kind, owner, id_, channel, "waiting")
+        if channel is not None:
+            self.model.lines[channel] = []
         return Place(turn_id=turn.id, process_id=owner, attempt=1)
 
     @rule(place=places)
     def run(self, place: Place) -> None:
-        """Let a dispatch run."""
+        """Let a turn run that waits."""
         turn = self.model.turns[place.turn_id]
-        if turn.kind != "dispatch":
-            return
         expected: type[Exception] | None = None if self.model.holds(place) else TurnLost
         if turn.conversation is None:
             self.do(self.storage.run_stateless(place, now=START), expected)
         else:
-            blocking = self.model.blocking(turn.conversation)
-            if expected is None and blocking is not None and blocking is not turn:
-                expected = self.model.make_way(blocking)
+            if expected is None and self.model.busy(turn.conversation, turn):
+                expected = Busy
             said = self.new("user-")
             start = self.do(self.storage.resume_turn(place, message(said), recent=3, now=START), expected)
             if expected is None:
@@ -326,6 +348,25 @@ class Journaling(RuleBasedStateMachine):
                 ]
         if expected is None:
             turn.state = "running"
+
+    @rule()
+    def look_at_the_line(self) -> None:
+        """Those who need not wait are those whom `run` lets run."""
+        waiting = [turn for turn in self.model.turns.values() if turn.state == "waiting" and turn.conversation]
+        first: list[str] = []
+        for turn in waiting:
+            running = self.model.blocking(turn.conversation)
+            dead = running is None or (running.kind != "dispatch" and running.owner not in self.model.alive)
+            if dead and not self.model.line(turn.conversation, turn):
+                first.append(turn.id)
+        assert sorted(self.do(self.storage.first_of([turn.id for turn in waiting]))) == sorted(first)
+
+    @rule(place=places)
+    def leave_line(self, place: Place) -> None:
+        self.do(self.storage.leave_line(place))
+        turn = self.model.turns[place.turn_id]
+        if (turn.state, turn.owner, turn.attempt) == ("waiting", place.process_id, place.attempt):
+            turn.state = "gone"
 
     @rule(items=st.lists(st.tuples(places, WORDS), min_size=1, max_size=3, unique_by=lambda item: item[0].turn_id))
     def flush(self, items: Sequence[tuple[Place, str]]) -> None:
@@ -431,9 +472,10 @@ class Journaling(RuleBasedStateMachine):
 
     @invariant()
     def turns_are_where_they_are(self) -> None:
-        newest = {turn.conversation: turn for turn in self.model.turns.values() if turn.conversation is not None}
+        there = [turn for turn in self.model.turns.values() if turn.state != "gone"]
+        newest = {turn.conversation: turn for turn in there if turn.conversation is not None}
         newest |= {id_: running for id_ in newest if (running := self.model.blocking(id_)) is not None}
-        channels = [turn for turn in self.model.turns.values() if turn.channel is not None][-3:]
+        channels = [turn for turn in there if turn.channel is not None][-3:]
         for turn in [*newest.values(), *channels]:
             if turn.channel is not None:
                 row = self.do(self.storage.find_turn(ME, channel_id=turn.channel))

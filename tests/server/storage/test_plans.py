@@ -23,6 +23,7 @@ WALKS_BY_DESIGN = {
     "journal.bury": "there are few processes",
     "journal.any_lapsed": "looks at the turns that have not ended, which are few",
     "journal.lapsed": "looks at the turns that have not ended, which are few",
+    "journal.first_of": "walks the turns it is asked for",
     "journal.purge": "reads the first turns that ended, as many as it may remove",
     "channels.aged": "reads the oldest rows, as many as it may remove",
     "channels.last_seqs": "walks the channels it is asked for",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -43,27 +44,60 @@ Ask = Callable[
 
 
 class Slots:
-    """Bounds how many dispatched turns run at once, in the process and of one account."""
+    """Bounds how many dispatched turns run at once, in the process and of one account; accounts are served in turn."""
 
     def __init__(self, total: int, per_account: int) -> None:
-        self._total = asyncio.Semaphore(total)
         self._per_account = per_account
-        self._accounts: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self.freed: Callable[[], None] | None = None
+        """Called when there is room again, and nobody here who waits for it."""
+        self._running: Counter[str] = Counter()
+        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+        self.free = total
+        """How many more may run in the process."""
 
     @asynccontextmanager
     async def one_of(self, account_id: str) -> AsyncGenerator[None]:
-        """Wait for a slot of the account, then for one of the process."""
-        slots, users = self._accounts.get(account_id, (asyncio.Semaphore(self._per_account), 0))
-        self._accounts[account_id] = slots, users + 1
+        """Wait for a slot of the account and of the process."""
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(account_id, deque()).append(slot)
+        self._serve()
         try:
-            async with slots, self._total:
-                yield
+            await slot
+            yield
         finally:
-            slots, users = self._accounts[account_id]
-            if users == 1:
-                del self._accounts[account_id]
+            if slot.done() and not slot.cancelled():
+                self._release(account_id)
             else:
-                self._accounts[account_id] = slots, users - 1
+                self._leave(account_id, slot)
+
+    def _release(self, account_id: str) -> None:
+        self.free += 1
+        self._running[account_id] -= 1
+        if not self._running[account_id]:
+            del self._running[account_id]
+        self._serve()
+        if self.free and self.freed is not None:
+            self.freed()
+
+    def _leave(self, account_id: str, slot: asyncio.Future[None]) -> None:
+        line = self._lines[account_id]
+        line.remove(slot)
+        if not line:
+            del self._lines[account_id]
+
+    def _serve(self) -> None:
+        """Hand free slots out, one to each account that waits, then the next one to each."""
+        while self.free:
+            account_id = next((name for name in self._lines if self._running[name] < self._per_account), None)
+            if account_id is None:
+                return
+            line = self._lines.pop(account_id)
+            slot = line.popleft()
+            if line:  # it goes behind all the others
+                self._lines[account_id] = line
+            self.free -= 1
+            self._running[account_id] += 1
+            slot.set_result(None)
 
 
 def check_dispatch_channel(channel_id: str | None | Omit) -> None:

@@ -55,27 +55,26 @@ class Engine:
 
     async def run(self, turn: Turn, exchange: TurnExchange) -> None:
         """Run a turn to its end. What goes wrong before its first event is raised."""
-        async with exchange.turn_in():
-            try:
-                begun = await exchange.begin(turn)
-            except asyncio.CancelledError:
-                if not turn.lost:
-                    await exchange.withdraw(turn)
-                raise
-            if isinstance(begun, Replayed):
-                turn.hold(begun.events)
-                _finish(turn, begun.events)
-                return
-            loop = Loop(self, turn, exchange, begun)
-            try:
-                with self.pace.running(), self.flusher.watching(turn, exchange.place, loop.unjournaled):
-                    await loop.run()
-            except TurnLost:
-                raise
-            except Exception as error:
-                # A turn whose end could not be stored must not hold its conversation.
-                await exchange.withdraw(turn, error if isinstance(error, DomainError) else None)
-                raise
+        try:
+            begun = await exchange.begin(turn)
+        except asyncio.CancelledError:
+            if not turn.lost:
+                await exchange.withdraw(turn)
+            raise
+        if isinstance(begun, Replayed):
+            turn.hold(begun.events)
+            _finish(turn, begun.events)
+            return
+        loop = Loop(self, turn, exchange, begun)
+        try:
+            with self.pace.running(), self.flusher.watching(turn, exchange.place, loop.unjournaled):
+                await loop.run()
+        except TurnLost:
+            raise
+        except Exception as error:
+            # A turn whose end could not be stored must not hold its conversation.
+            await exchange.withdraw(turn, error if isinstance(error, DomainError) else None)
+            raise
 
 
 class Loop:

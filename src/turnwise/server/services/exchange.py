@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,9 +18,19 @@ from turnwise.server.services.reply import Interruption
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import Once, UsedTokens
 from turnwise.server.storage.journal import Place
-from turnwise.types.conversation import CompleteEnd
+from turnwise.types.conversation import CompleteEnd, CompleteResult, StatelessCompleteResult
 from turnwise.types.error import ErrorBody
-from turnwise.types.event import Abort, AbortEvent, ErrorEvent, Event, SendResultEvent, SentMessage
+from turnwise.types.event import (
+    Abort,
+    AbortEvent,
+    ErrorEvent,
+    Event,
+    ReceivedMessage,
+    ReceiveResultEvent,
+    ResultEvent,
+    SendResultEvent,
+    SentMessage,
+)
 from turnwise.types.message import Message, MessageInput, TextMessage
 from turnwise.types.usage import Usage
 
@@ -35,6 +44,7 @@ __all__ = [
     "answered",
     "decode_answer",
     "failed",
+    "results",
     "sent",
     "withdrawn",
 ]
@@ -105,12 +115,8 @@ class TurnExchange(Protocol):
         """Under which name the turn writes to the journal; `None` where it has no row."""
         ...
 
-    def turn_in(self) -> AbstractAsyncContextManager[None]:
-        """Wait until it is this exchange's turn."""
-        ...
-
     async def begin(self, turn: Turn) -> Begun | Replayed:
-        """Store what was said and read what the model is to see."""
+        """Wait until it is this exchange's turn, store what was said and read what the model is to see."""
         ...
 
     async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
@@ -152,14 +158,31 @@ def decode_answer(answer: bytes, events: object) -> list[Event]:
     return decoded
 
 
-def withdrawn(moment: int, turn: Turn, failure: DomainError | None) -> list[Event]:
-    """Return what tells of a turn that was aborted while it began or waited, or what its failure was."""
+def withdrawn(moment: int, turn: Turn, failure: DomainError | None, message_id: str | None) -> list[Event]:
+    """Return what tells of a turn that was aborted while it began or waited, or what its failure was.
+
+    One that was cancelled has a result, which names `message_id` (a stateless one's names none).
+    """
     if failure is not None:
         return [failed(moment, failure)]
+    told: Event = AbortEvent(data=Abort(reason=turn.abort_reason), created_at=moment)
+    if turn.cancelled:
+        return [told, *results(moment, message_id, "", Usage(token=0), CompleteEnd(reason="abort"))]
     aborted = turn.abort_failure or Conflict(
         f"The turn was broken off: {turn.abort_reason}. To have it after all, dispatch it again on another channel."
     )
-    return [AbortEvent(data=Abort(reason=turn.abort_reason), created_at=moment), failed(moment, aborted)]
+    return [told, failed(moment, aborted)]
+
+
+def results(moment: int, message_id: str | None, text: str, usage: Usage, end: CompleteEnd) -> list[Event]:
+    """Return what tells of a completion's result; one of which nothing is stored names no message."""
+    if message_id is None:
+        received = ReceivedMessage(text=text, usage=usage, end=end)
+        stateless = StatelessCompleteResult(text=text, usage=usage, end=end)
+        return [ReceiveResultEvent(data=received, created_at=moment), ResultEvent(data=stateless, created_at=moment)]
+    received = ReceivedMessage(id=message_id, text=text, usage=usage, end=end)
+    result = CompleteResult(id=message_id, text=text, usage=usage, end=end)
+    return [ReceiveResultEvent(data=received, created_at=moment), ResultEvent(data=result, created_at=moment)]
 
 
 def failed(moment: int, failure: DomainError) -> ErrorEvent:

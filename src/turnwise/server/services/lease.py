@@ -15,8 +15,12 @@ __all__ = ["Lease"]
 
 LEASE_MS: Final = 6000
 RENEW_SECONDS: Final = 2.0
-ADOPT_AT_ONCE: Final = 500
-"""Turns that one commit takes over; where there are more, the next commit follows at once."""
+
+ADOPT_AT_ONCE: Final = 32
+"""Turns that one commit takes over."""
+
+SHARE_SECONDS: Final = 0.02
+"""Seconds between two such commits, in which other processes take their share."""
 
 logger = logging.getLogger("turnwise.server")
 
@@ -32,20 +36,46 @@ class Lease:
         clock: Clock,
         lost: Callable[[], None],
         adopt: Callable[[Sequence[TurnRow]], None],
+        room: Callable[[], int],
     ) -> None:
-        """`lost` is called when all that this process ran is somebody else's, `adopt` with what became its own."""
+        """`lost` is called when all that this process ran is somebody else's, `adopt` with what became its own.
+
+        `room` tells how many turns more may run here: without room, turns that have not begun are left to others.
+        """
         self._journal = journal
         self._new_id = new_id
         self._clock = clock
         self._lost = lost
         self._adopt = adopt
+        self._room = room
         self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._retired = False
+        self._left = False
         self.process_id = new_id()
 
     async def open(self) -> None:
         """Begin the lease."""
         await self._journal.register_process(self.process_id, lease_ms=LEASE_MS)
         self._task = asyncio.create_task(self._hold())
+
+    @property
+    def held(self) -> bool:
+        """Whether it is open."""
+        return self._task is not None
+
+    def retire(self) -> None:
+        """Hold what there is, and adopt nothing more."""
+        self._retired = True
+
+    def look(self) -> None:
+        """Look at once for what others left."""
+        self._wake.set()
+
+    def look_if_left(self) -> None:
+        """Look at once if there was something for which there was no room."""
+        if self._left:
+            self._wake.set()
 
     async def close(self) -> None:
         """End the lease: what is still running here can be adopted at once."""
@@ -59,18 +89,42 @@ class Lease:
                 logger.warning("the lease could not be ended; it is left to lapse", exc_info=True)
 
     async def _hold(self) -> None:
+        loop = asyncio.get_running_loop()
+        renew_at = loop.time()
         while True:
+            self._wake.clear()
             try:
-                await self._look()
+                if loop.time() >= renew_at:
+                    renew_at = loop.time() + RENEW_SECONDS
+                    await self._renew()
+                await self._adopt_what_lapsed(renew_at)
             except Exception:
                 logger.exception("the lease could not be renewed; it is tried again")
-            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                async with asyncio.timeout_at(renew_at):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
 
-    async def _look(self) -> None:
+    async def _renew(self) -> None:
         if not await self._journal.renew_process(self.process_id, lease_ms=LEASE_MS):
             logger.warning("the lease lapsed: this process was stopped or blocked for too long")
             self._lost()
             self.process_id = self._new_id()
             await self._journal.register_process(self.process_id, lease_ms=LEASE_MS)
-        while rows := await self._journal.claim_lapsed(self.process_id, limit=ADOPT_AT_ONCE, now=self._clock()):
+
+    async def _adopt_what_lapsed(self, until: float) -> None:
+        """Take turns over, a few at a time, until there are no more, no room, or the lease is to be renewed."""
+        loop = asyncio.get_running_loop()
+        while not self._retired:
+            room = self._room()
+            limit = min(ADOPT_AT_ONCE, room) if room > 0 else ADOPT_AT_ONCE
+            rows = await self._journal.claim_lapsed(self.process_id, limit=limit, now=self._clock(), waiting=room > 0)
             self._adopt(rows)
+            self._left = room <= 0
+            if not rows:
+                return
+            if loop.time() >= until:
+                self._wake.set()
+                return
+            await asyncio.sleep(SHARE_SECONDS)

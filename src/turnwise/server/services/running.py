@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from turnwise.server.errors import DomainError
@@ -30,8 +30,10 @@ class Running:
 class RunningTurns:
     """Knows the turns of this process, from their beginning to their end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ended: Callable[[], None] = lambda: None) -> None:
+        """`ended` is called whenever a turn has."""
         self._running: dict[str, Running] = {}
+        self._ended = ended
 
     def run(
         self,
@@ -65,12 +67,16 @@ class RunningTurns:
         for running in self._all():
             running.turn.lose()
 
-    def leave(self, reason: str) -> None:
-        """End all turns: dispatched ones without a trace, for another process to go on with them."""
+    def leave(self, *, running: bool) -> None:
+        """End dispatched turns without a trace, those that wait or with `running` all, for another process."""
+        for each in self._all():
+            if each.dispatched and (running or each.turn.waits):
+                each.turn.lose()
+
+    def abort_all(self, reason: str) -> None:
+        """End the turns that are not lost."""
         for running in self._all():
-            if running.dispatched:
-                running.turn.lose()
-            else:
+            if not running.turn.lost:
                 running.turn.abort(reason)
 
     def abort_in(self, conversation_id: str, reason: str, failure: DomainError) -> None:
@@ -86,6 +92,7 @@ class RunningTurns:
         # A turn that was lost and adopted again is known under the same id.
         if self._running.get(turn_id) is running:
             del self._running[turn_id]
+        self._ended()
 
 
 async def _watched(turn: Turn, work: Coroutine[None, None, None]) -> None:

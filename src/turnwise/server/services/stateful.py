@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -19,9 +20,11 @@ from turnwise.server.services.exchange import (
     Step,
     answered,
     decode_answer,
+    results,
     sent,
     withdrawn,
 )
+from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.progress import Progress
@@ -29,27 +32,25 @@ from turnwise.server.services.reply import Interruption
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import AlreadyDone, Exchange, Once, TurnStart
 from turnwise.server.storage.journal import Busy, Journal, NewTurn, Place, Publication, TurnKind, TurnLost, TurnRow
-from turnwise.types.conversation import CompleteResult, ReceiveResult
+from turnwise.types.conversation import ReceiveResult
 from turnwise.types.event import (
     Attempt,
     AttemptEvent,
     CompleteBeginEvent,
     CompleteEvent,
     Event,
-    ReceivedMessage,
     ReceiveEvent,
-    ReceiveResultEvent,
     ResultEvent,
 )
 from turnwise.types.message import Message, TextMessage
 
 __all__ = ["Foreground", "Ground", "Resumed", "StatefulExchange", "withdraw"]
 
-LOOK_AGAIN = 0.05
-"""Seconds after which a conversation that another process holds is asked for again."""
-
 TRY_AGAIN = (0.1, 1.0, 5.0, 10.0, 10.0)
 """Seconds between tries to settle a turn while the database does not answer."""
+
+Commit = Callable[[Message | None, Once | None], Awaitable[TurnStart]]
+"""Commits that a turn begins, with the user's message and the request's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Ground:
 
     journal: Journal
     order: TurnOrder
+    flusher: Flusher
     new_id: NewId
     clock: Clock
     recent: int
@@ -66,7 +68,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreground:
-    """A turn that somebody waits for: its row is made when it begins."""
+    """A turn that somebody waits for: its row is made when it begins, or has to wait for another one."""
 
     kind: TurnKind
     process_id: str
@@ -103,27 +105,18 @@ class StatefulExchange:
             case Resumed(row=row):
                 return Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
 
-    def turn_in(self) -> AbstractAsyncContextManager[None]:
-        """Wait for the turns of this conversation that came before; a dispatched one has waited already."""
-        if isinstance(self._mode, Resumed):
-            return nullcontext()
-        return self._ground.order.turn_in(self.asked.account_id, self._conversation_id, wait=self._mode.wait)
-
     async def begin(self, turn: Turn) -> Begun | Replayed:
-        """Commit the user's message and the turn, or find them stored by an earlier try."""
+        """Commit the user's message and the turn, or find them stored by an earlier try.
+
+        A turn that somebody waits for waits itself for those of its conversation that came before. A dispatched one
+        raises `Busy`: it is to give up its room meanwhile.
+        """
         if isinstance(self._mode, Resumed):
             return await self._resume(turn, self._mode.row)
-        give_up = asyncio.get_running_loop().time() + self._mode.wait
-        while True:
-            try:
-                return await self._start(self._mode)
-            except Busy:
-                if asyncio.get_running_loop().time() > give_up:
-                    raise Conflict(
-                        f"Another turn of this conversation is still running after {self._mode.wait:g} seconds. "
-                        "Wait until its reply is there, then send this request again."
-                    ) from None
-            await asyncio.sleep(LOOK_AGAIN)
+        try:
+            return await self._start(self._mode, partial(self._start_turn, self._mode))
+        except Busy:
+            return await self._wait_and_start(turn, self._mode)
 
     async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
         """Commit that the turn was broken off while it began, or what its failure was, if it has not ended yet."""
@@ -194,24 +187,54 @@ class StatefulExchange:
         moment = self._ground.clock()
         return Message(id=self._ground.new_id(), type="user", text=self._text, created_at=moment, updated_at=moment)
 
-    async def _start(self, mode: Foreground) -> Begun | Replayed:
+    async def _wait_and_start(self, turn: Turn, mode: Foreground) -> Begun | Replayed:
+        """Begin when the turns before it have ended; leave no trace where it does not come to that."""
+        journal, begun = self._ground.journal, False
+        await journal.queue_turn(self._new(mode))
+        try:
+            with self._ground.flusher.watching(turn, self.place, _nothing):  # it may be cancelled while it waits
+                answer = await self._when_first(mode)
+            begun = isinstance(answer, Begun)
+            return answer
+        except asyncio.CancelledError:
+            begun = True  # whoever cancelled it settles it
+            raise
+        finally:
+            if not begun:
+                await _insist(lambda: journal.leave_line(self.place))
+
+    async def _when_first(self, mode: Foreground) -> Begun | Replayed:
+        give_up = asyncio.get_running_loop().time() + mode.wait
+        while True:
+            try:
+                async with asyncio.timeout_at(give_up):
+                    await self._ground.order.first(self.asked.turn_id)
+            except TimeoutError:
+                raise Conflict(
+                    f"Another turn of this conversation is still running after {mode.wait:g} seconds. "
+                    "Wait until its reply is there, then send this request again."
+                ) from None
+            with suppress(Busy):
+                return await self._start(mode, self._resume_turn)
+
+    async def _start(self, mode: Foreground, commit: Commit) -> Begun | Replayed:
         message, keyed = self._message(), mode.keyed
         message_id = message.id if message is not None else None
         try:
-            start = await self._commit(mode, message, keyed.once() if keyed is not None else None)
+            start = await commit(message, keyed.once() if keyed is not None else None)
         except AlreadyDone as done:
             if keyed is None:
                 raise
             keyed.check(done.body)
             if done.answer is not None:
                 return Replayed(decode_answer(done.answer, self._union))
-            start = await self._commit(mode, None, None)
+            start = await commit(None, None)
             history = _unanswered(start.history, done.message_id)
             return self._begun(start, history, self._first_events(done.message_id), Progress())
         return self._begun(start, start.history, self._first_events(message_id), Progress())
 
-    async def _commit(self, mode: Foreground, message: Message | None, once: Once | None) -> TurnStart:
-        new = NewTurn(
+    def _new(self, mode: Foreground) -> NewTurn:
+        return NewTurn(
             id=self.asked.turn_id,
             process_id=mode.process_id,
             account_id=self.asked.account_id,
@@ -221,27 +244,32 @@ class StatefulExchange:
             request=b"",
             now=self._ground.clock(),
         )
+
+    async def _start_turn(self, mode: Foreground, message: Message | None, once: Once | None) -> TurnStart:
+        new = self._new(mode)
         return await self._ground.journal.start_turn(new, message, recent=self._ground.recent, once=once)
+
+    async def _resume_turn(
+        self, message: Message | None, once: Once | None = None, published: Publication | None = None
+    ) -> TurnStart:
+        return await self._ground.journal.resume_turn(
+            self.place,
+            message,
+            recent=self._ground.recent,
+            now=self._ground.clock(),
+            published=published,
+            once=once,
+        )
 
     async def _resume(self, turn: Turn, row: TurnRow) -> Begun:
         message = self._message() if row.message_id is None else None
         events = self._first_events(message.id if message is not None else None)
         if row.started_at is not None:
             events = [AttemptEvent(data=Attempt(attempt=row.attempt), created_at=self._ground.clock())]
-        start = await self._when_free(message, turn.hold(events))
+        start = await self._resume_turn(message, published=turn.hold(events))
         turn.tell()
         progress = msgspec.json.decode(row.steps, type=Progress) if row.steps else Progress()
         return self._begun(start, start.history, (), progress)
-
-    async def _when_free(self, message: Message | None, published: Publication | None) -> TurnStart:
-        """Begin once the conversation is free, and tell of it in the same commit: it is told once, whoever dies."""
-        while True:
-            try:
-                return await self._ground.journal.resume_turn(
-                    self.place, message, recent=self._ground.recent, now=self._ground.clock(), published=published
-                )
-            except Busy:
-                await asyncio.sleep(LOOK_AGAIN)
 
     def _first_events(self, message_id: str | None) -> list[Event]:
         moment = self._ground.clock()
@@ -284,40 +312,54 @@ class StatefulExchange:
         if self._receives:
             received = ReceiveResult(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
             return [ResultEvent(data=received, created_at=moment)]
-        told = ReceivedMessage(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
-        result = CompleteResult(id=message_id, text=ended.text, usage=ended.usage, end=ended.end)
-        return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
+        return results(moment, message_id, ended.text, ended.usage, ended.end)
 
 
-async def withdraw(ground: Ground, place: Place, turn: Turn, failure: DomainError | None = None) -> None:
+async def withdraw(
+    ground: Ground, place: Place, turn: Turn, failure: DomainError | None = None, *, stateful: bool = True
+) -> None:
     """Settle a turn that was broken off while it began, or failed for good, if its row is there and has not ended.
 
     While the database does not answer it is tried again for half a minute: then the lease is lost, too.
     """
+    try:
+        await _insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
+    except TurnLost:
+        # What was to begin it may have been on its way still, and be committed by now. If it was not, it never began.
+        with suppress(TurnLost):
+            await _insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
+
+
+async def _insist(work: Callable[[], Awaitable[None]]) -> None:
+    """Do a short write, and again while the database does not answer."""
     for delay in TRY_AGAIN:
         try:
-            await _settle(ground, place, turn, failure)
+            await work()
         except Unavailable:
             await asyncio.sleep(delay)
         else:
             return
 
 
-async def _settle(ground: Ground, place: Place, turn: Turn, failure: DomainError | None) -> None:
+async def _settle(ground: Ground, place: Place, turn: Turn, failure: DomainError | None, *, stateful: bool) -> None:
     moment = ground.clock()
-    with suppress(TurnLost):
-        # Of a conversation that was deleted the turn ends all the same.
-        with suppress(NotFound):
-            await ground.journal.settle_turn(
-                place,
-                Exchange(messages=()),
-                state="aborted" if failure is None else "failed",
-                reason="abort" if failure is None else "error",
-                now=moment,
-                published=turn.hold(withdrawn(moment, turn, failure)) if turn.feed is not None else None,
-            )
-        if turn.feed is not None:
-            turn.tell()
+    told = withdrawn(moment, turn, failure, place.turn_id if stateful else None)
+    # Of a conversation that was deleted the turn ends all the same.
+    with suppress(NotFound):
+        await ground.journal.settle_turn(
+            place,
+            Exchange(messages=()),
+            state="aborted" if failure is None else "failed",
+            reason="abort" if failure is None else "error",
+            now=moment,
+            published=turn.hold(told) if turn.feed is not None else None,
+        )
+    if turn.feed is not None:
+        turn.tell()
+
+
+def _nothing() -> tuple[str, int]:
+    return "", 0
 
 
 def _remember(progress: Progress, stored: Sequence[Message]) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
 
 from turnwise.server.errors import DomainError
-from turnwise.server.services.exchange import Asked, Begun, Ended, Replayed, Step, answered, decode_answer, sent
+from turnwise.server.services.exchange import (
+    Asked,
+    Begun,
+    Ended,
+    Replayed,
+    Step,
+    answered,
+    decode_answer,
+    results,
+    sent,
+)
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.progress import Progress
 from turnwise.server.services.reply import Interruption
@@ -16,15 +25,12 @@ from turnwise.server.services.stateful import Ground, withdraw
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import Exchange, Storage
 from turnwise.server.storage.journal import Place, TurnRow, TurnState
-from turnwise.types.conversation import ConversationCompleteStatelessRequest, StatelessCompleteResult
+from turnwise.types.conversation import ConversationCompleteStatelessRequest
 from turnwise.types.event import (
     Attempt,
     AttemptEvent,
     CompleteBeginEvent,
     Event,
-    ReceivedMessage,
-    ReceiveResultEvent,
-    ResultEvent,
     StatelessCompleteEvent,
 )
 
@@ -53,10 +59,6 @@ class StatelessExchange:
     def place(self) -> Place | None:
         """It has no row."""
         return None
-
-    def turn_in(self) -> AbstractAsyncContextManager[None]:
-        """Nothing to wait for."""
-        return nullcontext()
 
     async def begin(self, turn: Turn) -> Begun | Replayed:  # noqa: ARG002 - the port's
         """Read the request, unless it was answered before."""
@@ -115,10 +117,6 @@ class StatelessDispatch:
         """Where it writes."""
         return Place(turn_id=self._row.id, process_id=self._row.process_id, attempt=self._row.attempt)
 
-    def turn_in(self) -> AbstractAsyncContextManager[None]:
-        """Nothing to wait for."""
-        return nullcontext()
-
     async def begin(self, turn: Turn) -> Begun:
         """Go on after the last stored step."""
         row, moment = self._row, self._ground.clock()
@@ -132,7 +130,7 @@ class StatelessDispatch:
 
     async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
         """Commit that the turn was broken off while it began, or what its failure was, if it has not ended yet."""
-        await withdraw(self._ground, self.place, turn, failure)
+        await withdraw(self._ground, self.place, turn, failure, stateful=False)
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
         """Commit how far the turn is, its messages included."""
@@ -198,6 +196,4 @@ def _keep(step: Step, progress: Progress) -> None:
 
 
 def _results(moment: int, ended: Ended) -> list[Event]:
-    told = ReceivedMessage(text=ended.text, usage=ended.usage, end=ended.end)
-    result = StatelessCompleteResult(text=ended.text, usage=ended.usage, end=ended.end)
-    return [ReceiveResultEvent(data=told, created_at=moment), ResultEvent(data=result, created_at=moment)]
+    return results(moment, None, ended.text, ended.usage, ended.end)

@@ -44,6 +44,8 @@ class Turn:
         """Whether the abort was asked for, so that the turn ends with a result."""
         self.lost = False
         """Whether the turn moved on without this process: it may write nothing more."""
+        self.waits = False
+        """Whether it has not begun: a stored one that waits for room, or for another turn."""
         self._held: list[Event] = []
         self._readers = 0
         self._waiting: dict[asyncio.Future[bool], float] = {}

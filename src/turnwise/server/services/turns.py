@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -25,17 +24,32 @@ from turnwise.server.services.functions import FunctionSet
 from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.lease import Lease
 from turnwise.server.services.limits import Ceilings
+from turnwise.server.services.meter import UNMETERED, Meter, Taken
+from turnwise.server.services.metered import MeteredExchange
 from turnwise.server.services.order import TurnOrder
+from turnwise.server.services.rates import Rates
 from turnwise.server.services.running import RunningTurns
 from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange, withdraw
 from turnwise.server.services.stateless import StatelessExchange
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import AlreadyDone, Once
-from turnwise.server.storage.journal import JournaledStorage, NewTurn, Place, TurnKind, TurnLost, TurnRow
+from turnwise.server.storage.journal import (
+    CANCELLED,
+    LEFT,
+    LINE_MOVED,
+    Busy,
+    JournaledStorage,
+    NewTurn,
+    Place,
+    TurnKind,
+    TurnLost,
+    TurnRow,
+)
 from turnwise.types import turn as wire
 from turnwise.types.conversation import (
     ConversationCompleteRequest,
     ConversationCompleteStatelessRequest,
+    ConversationDispatchRequest,
     ConversationReceiveRequest,
     DispatchResult,
 )
@@ -74,39 +88,82 @@ class TurnService:
         models: Models,
         *,
         waiting: WaitingChannels,
+        rates: Rates | None = None,
         new_id: NewId,
         clock: Clock,
         settings: TurnSettings,
     ) -> None:
         self._storage = storage
+        self._rates = rates
         self._channels = channels
         self._new_id = new_id
         self._clock = clock
         self._settings = settings
-        self._ground = Ground(journal=storage, order=TurnOrder(), new_id=new_id, clock=clock, recent=settings.recent)
-        caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
+        self._order = TurnOrder(storage)
         self._flusher = Flusher(storage, notices=storage.notices)
+        self._ground = Ground(
+            journal=storage,
+            order=self._order,
+            flusher=self._flusher,
+            new_id=new_id,
+            clock=clock,
+            recent=settings.recent,
+        )
+        caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
         self._engine = Engine(models=models, caller=caller, flusher=self._flusher, clock=clock)
-        self._running = RunningTurns()
-        self._lease = Lease(storage, new_id=new_id, clock=clock, lost=self._running.lose_all, adopt=self._adopt)
-        self._slots = Slots(settings.dispatches, settings.account_dispatches)
+        self._running = RunningTurns(ended=self._order.look)
+        self._slots = slots = Slots(settings.dispatches, settings.account_dispatches)
+        self._lease = Lease(
+            storage,
+            new_id=new_id,
+            clock=clock,
+            lost=self._running.lose_all,
+            adopt=self._adopt,
+            room=lambda: slots.free,
+        )
+        slots.freed = self._lease.look_if_left
         self._keyed: dict[tuple[str, str, str], tuple[bytes, Turn]] = {}
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._stopping = False
 
     async def open(self) -> None:
         """Begin to run turns, and to take over those of processes that died."""
         await self._lease.open()
+        subscribe = self._storage.notices.subscribe
+        order, lease = self._order, self._lease
+        self._unsubscribe = [
+            subscribe(LINE_MOVED, heard=lambda _: order.look(), missed=order.look),
+            subscribe(LEFT, heard=lambda _: lease.look(), missed=lease.look),
+            subscribe(CANCELLED, heard=self._cancelled, missed=lambda: None),  # the flusher looks for itself
+        ]
 
     async def shutdown(self, grace: float) -> None:
-        """Let running turns end for `grace` seconds.
+        """Begin no more turns, and let running ones end for `grace` seconds.
 
-        Then dispatched ones are left for another process to go on with, and the others are broken off; what they said
-        is kept.
+        Dispatched ones are handed over to other processes: those that wait at once, those that run after the grace.
+        Others are broken off then; what they said is kept.
         """
-        await self._running.wait(grace)
-        self._running.leave("the server is shutting down")
+        self._stopping = True
+        if self._lease.held:
+            await self._hand_over(running=False)
+            await self._running.wait(grace)
+            await self._hand_over(running=True)
+        self._running.abort_all("the server is shutting down")
         await self._running.wait(5.0)
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        await self._order.close()
         await self._flusher.close()
         await self._lease.close()
+
+    async def _hand_over(self, *, running: bool) -> None:
+        """Let others go on with what is dispatched, at once."""
+        self._lease.retire()
+        self._running.leave(running=running)
+        try:
+            await self._storage.hand_over(self._lease.process_id, running=running)
+        except Unavailable:
+            logger.warning("dispatched turns are handed over when the lease ends", exc_info=True)
 
     # Turns that somebody waits for
 
@@ -117,10 +174,11 @@ class TurnService:
         request: ConversationCompleteRequest,
         *,
         keyed: KeyedRequest | None = None,
+        meter: Meter = UNMETERED,
     ) -> Turn:
         """Store the user's text, if there is one, and make the bot's reply."""
         text = trimmed(request.text) if isinstance(request.text, str) else None
-        return self._foreground("complete", account_id, conversation_id, request, text=text, keyed=keyed)
+        return self._foreground("complete", account_id, conversation_id, request, text=text, keyed=keyed, meter=meter)
 
     def receive(
         self,
@@ -129,9 +187,10 @@ class TurnService:
         request: ConversationReceiveRequest,
         *,
         keyed: KeyedRequest | None = None,
+        meter: Meter = UNMETERED,
     ) -> Turn:
         """Make the bot's reply to what is stored."""
-        return self._foreground("receive", account_id, conversation_id, request, text=None, keyed=keyed)
+        return self._foreground("receive", account_id, conversation_id, request, text=None, keyed=keyed, meter=meter)
 
     def complete_stateless(
         self,
@@ -139,12 +198,13 @@ class TurnService:
         request: ConversationCompleteStatelessRequest,
         *,
         keyed: KeyedRequest | None = None,
+        meter: Meter = UNMETERED,
     ) -> Turn:
         """Make a reply to the given messages and store nothing."""
         check_messages_given(request)
         asked = self._asked(account_id, None, self._new_id(), request)
         exchange = StatelessExchange(self._ground, asked, request, storage=self._storage, keyed=keyed)
-        return self._start(account_id, exchange, keyed)
+        return self._start(exchange, keyed, meter, messages=0)
 
     # Turns in the background
 
@@ -155,12 +215,15 @@ class TurnService:
         request: DispatchRequest,
         *,
         keyed: KeyedRequest | None = None,
+        meter: Meter = UNMETERED,
     ) -> DispatchResult:
         """Store a turn that runs by itself and tells its events on a channel; the same channel again starts nothing."""
+        self._check_serving()
         if isinstance(request, ConversationCompleteStatelessRequest):
             check_messages_given(request)
         elif isinstance(request.text, str):
             request = msgspec.structs.replace(request, text=trimmed(request.text))
+        stored = int(isinstance(request, ConversationDispatchRequest) and isinstance(request.text, str))
         result = DispatchResult(channel_id=given(request.channel_id) or self._new_id())
         new = NewTurn(
             id=self._new_id(),
@@ -173,9 +236,10 @@ class TurnService:
             now=self._clock(),
         )
         once = keyed.once(msgspec.json.encode(result)) if keyed is not None else None
+        taken = await meter.dispatch(once, messages=stored)
         try:
             # Whoever asked may go meanwhile: what is stored is run.
-            await asyncio.shield(self._queue(new, once))
+            await asyncio.shield(self._queue(new, once, meter, taken))
         except TurnLost:
             raise Unavailable(
                 "The server was stopped for too long and starts anew. Try again.", retry_after=1
@@ -206,32 +270,45 @@ class TurnService:
             turn.abort("cancelled", cancelled=True)
         return wire.TurnId(id=row.id)
 
+    def _cancelled(self, notice: bytes) -> None:
+        turn = self._running.find(msgspec.json.decode(notice, type=str))
+        if turn is not None:
+            turn.abort("cancelled", cancelled=True)
+
     def conversation_deleted(self, conversation_id: str) -> None:
         """End what runs or waits here for a conversation that was deleted. Other processes hear of it by themselves."""
         failure = NotFound("The conversation was deleted while the bot replied; nothing of the reply is kept.")
         self._running.abort_in(conversation_id, "the conversation was deleted", failure)
 
-    async def _queue(self, new: NewTurn, once: Once | None) -> None:
-        if await self._storage.queue_turn(new, once=once) is None:
-            self._run_dispatched(_row_of(new))
+    async def _queue(self, new: NewTurn, once: Once | None, meter: Meter, taken: Taken) -> None:
+        try:
+            known = await self._storage.queue_turn(new, once=once)
+        except Exception:
+            taken.give_back()
+            raise
+        if known is None:
+            self._run_dispatched(_row_of(new), meter)
+        else:
+            taken.give_back()
 
     def _adopt(self, rows: Sequence[TurnRow]) -> None:
         for row in rows:
             logger.warning("a turn goes on that another process began", extra={"fields": {"turn": row.id}})
-            self._run_dispatched(row)
+            self._run_dispatched(row, Meter(self._rates, row.account_id))
 
-    def _run_dispatched(self, row: TurnRow) -> None:
+    def _run_dispatched(self, row: TurnRow, meter: Meter) -> None:
+        if self._stopping:  # it is left to whoever takes it when the lease ends
+            return
         turn = Turn()
-        work = self._dispatched(turn, row)
+        work = self._dispatched(turn, row, meter)
         self._running.run(row.id, turn, work, conversation_id=row.conversation_id, dispatched=True)
 
-    async def _dispatched(self, turn: Turn, row: TurnRow) -> None:
+    async def _dispatched(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
         """Run a stored turn when there is room for it, and see to it that it ends."""
         place = Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
         try:
             with self._flusher.watching(turn, place, _nothing):  # it may be cancelled while it waits
-                async with self._room(row):
-                    await self._run_stored(turn, row)
+                await self._run_in_line(turn, row, meter)
         except TurnLost:
             turn.lost = True
         except asyncio.CancelledError:
@@ -244,32 +321,38 @@ class TurnService:
             await self._withdraw(turn, row, place, DomainError(BROKEN))
             raise
 
-    @asynccontextmanager
-    async def _room(self, row: TurnRow) -> AsyncGenerator[None]:
-        """Wait for the turns before it in its conversation, and then for room: meanwhile it takes none from others.
+    async def _run_in_line(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
+        """Run a stored turn once there is room, and no turn before it in its conversation.
 
-        One that had begun when its process died waits for nothing: it holds the conversation still, and those that wait
-        for that here, some of them with the last room, wait for it.
+        While it waits for another turn it takes no room from others. One that had begun when its process died waits for
+        nothing: it holds the conversation still, and those that wait for that, some of them with the last room, wait
+        for it.
         """
         if row.conversation_id is not None and row.state == "running":
-            yield
+            with meter.resumed():
+                await self._run_stored(turn, row, meter)
             return
-        async with self._before(row), self._slots.one_of(row.account_id):
-            yield
+        while True:
+            turn.waits = True
+            async with self._slots.one_of(row.account_id), meter.room():
+                turn.waits = False
+                try:
+                    await self._run_stored(turn, row, meter)
+                except Busy:
+                    turn.waits = True
+                else:
+                    return
+            await self._order.first(row.id)
 
-    def _before(self, row: TurnRow) -> AbstractAsyncContextManager[None]:
-        if row.conversation_id is None:
-            return nullcontext()
-        return self._ground.order.turn_in(row.account_id, row.conversation_id, wait=None)
-
-    async def _run_stored(self, turn: Turn, row: TurnRow) -> None:
+    async def _run_stored(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
         exchange = exchange_of(row, self._ground, self._asked)
-        turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
+        if turn.feed is None:
+            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
         if row.cancelled:
-            turn.abort_reason = "cancelled"
+            turn.abort_reason, turn.cancelled = "cancelled", True
             await exchange.withdraw(turn)
         else:
-            await self._engine.run(turn, exchange)
+            await self._engine.run(turn, MeteredExchange(exchange, meter))
 
     async def _withdraw(self, turn: Turn, row: TurnRow, place: Place, failure: DomainError | None = None) -> None:
         """Settle a turn that did not come to its end."""
@@ -277,9 +360,13 @@ class TurnService:
             return
         if turn.feed is None:
             turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
-        await withdraw(self._ground, place, turn, failure)
+        await withdraw(self._ground, place, turn, failure, stateful=row.conversation_id is not None)
 
     # Starting
+
+    def _check_serving(self) -> None:
+        if self._stopping:
+            raise Unavailable("The server is stopping. Send this request again: another one takes it.", retry_after=1.0)
 
     def _foreground(
         self,
@@ -290,6 +377,7 @@ class TurnService:
         *,
         text: str | None,
         keyed: KeyedRequest | None,
+        meter: Meter,
     ) -> Turn:
         exchange = StatefulExchange(
             self._ground,
@@ -298,7 +386,7 @@ class TurnService:
             text=text,
             mode=Foreground(kind=kind, process_id=self._lease.process_id, keyed=keyed, wait=self._settings.wait),
         )
-        return self._start(account_id, exchange, keyed)
+        return self._start(exchange, keyed, meter, messages=int(text is not None))
 
     def _asked(
         self,
@@ -317,17 +405,21 @@ class TurnService:
             limits=self._settings.ceilings.within(request.limits),
         )
 
-    def _start(self, account_id: str, exchange: TurnExchange, keyed: KeyedRequest | None) -> Turn:
-        name = (account_id, keyed.path, keyed.key) if keyed is not None else None
+    def _start(self, exchange: TurnExchange, keyed: KeyedRequest | None, meter: Meter, *, messages: int) -> Turn:
+        name = (exchange.asked.account_id, keyed.path, keyed.key) if keyed is not None else None
         if name is not None and keyed is not None and name in self._keyed:
             body, turn = self._keyed[name]
             keyed.check(body)
             if turn.abort_reason is None:
                 return turn
+        self._check_serving()
         turn = Turn()
         asked = exchange.asked
-        work = self._engine.run(turn, exchange)
+        once = keyed.once() if keyed is not None else None
+        metered = MeteredExchange(exchange, meter, take=lambda: meter.turn(once, messages=messages))
+        work = self._engine.run(turn, metered)
         task = self._running.run(asked.turn_id, turn, work, conversation_id=asked.conversation_id)
+        task.add_done_callback(lambda _: metered.release())
         if name is not None and keyed is not None:
             self._keyed[name] = keyed.body, turn
             task.add_done_callback(lambda _: self._forget(name, turn))

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from turnwise.server.storage.base import Exchange, Once, Storage, TurnStart
 from turnwise.server.storage.notices import Notices
 from turnwise.types.message import Message
 
 __all__ = [
+    "CANCELLED",
+    "LEFT",
+    "LINE_MOVED",
     "Busy",
     "ChannelRow",
     "ChannelStore",
@@ -34,13 +37,22 @@ __all__ = [
 TurnKind = Literal["complete", "receive", "dispatch"]
 TurnState = Literal["waiting", "running", "done", "aborted", "failed", "interrupted"]
 
+LINE_MOVED: Final = "turn-line"
+"""The notice that a turn ended for which others of its conversation wait."""
+
+CANCELLED: Final = "turn-cancelled"
+"""The notice that somebody asked a turn to end."""
+
+LEFT: Final = "turns-left"
+"""The notice that there are turns to be adopted."""
+
 
 class TurnLost(Exception):
     """The turn has moved on: this attempt may write nothing more."""
 
 
 class Busy(Exception):
-    """Another turn of the conversation is running, in this process or another."""
+    """Another turn of the conversation runs, or waits and came first, in this process or another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +196,16 @@ class Journal(ChannelStore, Protocol):
         """End a lease now; what the process still owned can be adopted at once."""
         ...
 
-    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:
-        """Adopt turns whose process has no lease any more, the oldest first, in one commit.
+    async def hand_over(self, process_id: str, *, running: bool) -> None:
+        """Own dispatches no longer, those that wait or with `running` all: they can be adopted at once."""
+        ...
+
+    async def claim_lapsed(self, process_id: str, *, limit: int, now: int, waiting: bool = True) -> Sequence[TurnRow]:
+        """Adopt turns whose process has no lease any more: the oldest of each account, then the next of each.
+
+        A commit takes `limit` of them; the first that adopts something is the last, and none is left where nothing is
+        returned. Without `waiting`, dispatches that wait are left to others. Processes that claim at once get different
+        turns.
 
         A `complete` or `receive` is settled: its text so far becomes a bot message with `meta` `{"interrupted": true,
         "reason": "crash"}`, its state `interrupted`; it is not returned. A `dispatch` is returned, with the attempt
@@ -195,10 +215,10 @@ class Journal(ChannelStore, Protocol):
         ...
 
     async def queue_turn(self, turn: NewTurn, *, once: Once | None = None) -> TurnRow | None:
-        """Store a dispatched turn as `waiting`; return the turn that has this channel already, if there is one.
+        """Store a turn as `waiting`, last in its conversation's line, across processes.
 
-        For a conversation that does not exist, or of another account, `NotFound` or `Forbidden`; `TurnLost` for a
-        process without a lease.
+        Returns the turn that has its channel already, if there is one. For a conversation that does not exist, or of
+        another account, `NotFound` or `Forbidden`; `TurnLost` for a process without a lease.
         """
         ...
 
@@ -207,9 +227,9 @@ class Journal(ChannelStore, Protocol):
     ) -> TurnStart:
         """Store a `complete` or `receive` as `running`, together with the user's message, and read the history.
 
-        Raises `Busy`, having stored nothing, where another turn of the conversation runs; a `complete` or `receive`
-        whose process has no lease any more is settled first, as `claim_lapsed` does. `TurnLost` for a process without
-        a lease.
+        Raises `Busy`, having stored nothing, where another turn of the conversation runs, or waits whose process has a
+        lease; a `complete` or `receive` that runs and whose process has none any more is settled first, as
+        `claim_lapsed` does. `TurnLost` for a process without a lease.
         """
         ...
 
@@ -221,14 +241,24 @@ class Journal(ChannelStore, Protocol):
         recent: int,
         now: int,
         published: Publication | None = None,
+        once: Once | None = None,
     ) -> TurnStart:
-        """Let a queued or adopted dispatch of a conversation run: store the user's message unless it is stored.
+        """Let a queued turn or an adopted dispatch of a conversation run: store the user's message unless it is stored.
 
-        `published` tells that it runs, in the same commit.
+        `published` tells that it runs, in the same commit, which with `once` remembers the request; `AlreadyDone`,
+        having stored nothing, where that is known.
 
-        Raises `Busy` where another turn of the conversation runs (see `start_turn`), `TurnLost`, and `NotFound` where
-        the conversation was deleted: then the turn is to be settled.
+        Raises `Busy` where another turn of the conversation runs, or waits that came before this one (see
+        `start_turn`), `TurnLost`, and `NotFound` where the conversation was deleted: then the turn is to be settled.
         """
+        ...
+
+    async def first_of(self, turn_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of these turns that need not wait for another one of their conversation: `resume_turn` tells."""
+        ...
+
+    async def leave_line(self, place: Place) -> None:
+        """Forget a turn that waits, as if it had never come; nothing where it does not wait any more."""
         ...
 
     async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:

@@ -29,19 +29,29 @@ class SqlJournal(SqlDatabase):
     async def leave_process(self, process_id: str) -> None:
         await self._write(lambda db: turns.leave_process(db, process_id))
 
-    async def claim_lapsed(self, process_id: str, *, limit: int, now: int) -> Sequence[TurnRow]:
+    async def hand_over(self, process_id: str, *, running: bool) -> None:
+        await self._write(lambda db: turns.hand_over(db, process_id, running=running))
+
+    async def claim_lapsed(self, process_id: str, *, limit: int, now: int, waiting: bool = True) -> Sequence[TurnRow]:
         if not await self._read(turns.any_lapsed):
             return []
         clock = self._clock()
-        return await self._write(
-            lambda db: turns.claim_lapsed(db, process_id, limit=limit, moment=now, now=clock, new_id=self._new_id)
-        )
+        while True:
+            adopted, settled = await self._write(
+                lambda db: turns.claim_lapsed(
+                    db, process_id, limit=limit, waiting=waiting, moment=now, now=clock, new_id=self._new_id
+                )
+            )
+            if adopted or not settled:
+                return adopted
 
     # Turns
 
     async def queue_turn(self, turn: NewTurn, *, once: Once | None = None) -> TurnRow | None:
         now = self._clock()
-        return await self._write(lambda db: journal.queue_turn(db, turn, once=once, now=now))
+        return await self._write(
+            lambda db: journal.queue_turn(db, turn, once=once, now=now), to=turn.conversation_id or ""
+        )
 
     async def start_turn(
         self, turn: NewTurn, message: Message | None, *, recent: int, once: Once | None = None
@@ -60,19 +70,40 @@ class SqlJournal(SqlDatabase):
         recent: int,
         now: int,
         published: Publication | None = None,
+        once: Once | None = None,
     ) -> TurnStart:
         clock = self._clock()
         return await self._write(
             lambda db: journal.resume_turn(
-                db, place, message, recent=recent, moment=now, published=published, now=clock, new_id=self._new_id
-            )
+                db,
+                place,
+                message,
+                recent=recent,
+                moment=now,
+                published=published,
+                once=once,
+                now=clock,
+                new_id=self._new_id,
+            ),
+            turns=(place.turn_id,),
+            channels=_channels(published),
         )
 
+    async def first_of(self, turn_ids: Sequence[str]) -> Sequence[str]:
+        return await self._read(lambda db: journal.first_of(db, turn_ids))
+
+    async def leave_line(self, place: Place) -> None:
+        await self._write(lambda db: journal.leave_line(db, place))
+
     async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:
-        await self._write(lambda db: journal.run_stateless(db, place, moment=now, published=published))
+        await self._write(
+            lambda db: journal.run_stateless(db, place, moment=now, published=published),
+            channels=_channels(published),
+        )
 
     async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
-        return await self._write(lambda db: journal.flush(db, flushes))
+        channels = _channels(*(item.published for item in flushes))
+        return await self._write(lambda db: journal.flush(db, flushes), channels=channels)
 
     async def cancelled_turns(self, process_id: str) -> Sequence[str]:
         return await self._read(lambda db: journal.cancelled_turns(db, process_id))
@@ -88,7 +119,11 @@ class SqlJournal(SqlDatabase):
     ) -> None:
         now = self._clock()
         await self._write(
-            lambda db: journal.store_step(db, place, exchange, steps=steps, tokens=tokens, published=published, now=now)
+            lambda db: journal.store_step(
+                db, place, exchange, steps=steps, tokens=tokens, published=published, now=now
+            ),
+            turns=(place.turn_id,),
+            channels=_channels(published),
         )
 
     async def settle_turn(
@@ -116,7 +151,9 @@ class SqlJournal(SqlDatabase):
                 published=published,
                 once=once,
                 now=clock,
-            )
+            ),
+            turns=(place.turn_id,),
+            channels=_channels(published),
         )
         if gone is not None:
             raise gone
@@ -131,16 +168,22 @@ class SqlJournal(SqlDatabase):
         self, account_id: str, *, conversation_id: str | None = None, channel_id: str | None = None
     ) -> TurnRow | None:
         now = self._clock()
-        return await self._write(lambda db: journal.cancel_turn(db, account_id, conversation_id, channel_id, now))
+        return await self._write(
+            lambda db: journal.cancel_turn(db, account_id, conversation_id, channel_id, now), to=conversation_id or ""
+        )
 
     # Channels
 
     async def publish(self, publications: Sequence[Publication], *, once: Once | None = None) -> Sequence[int]:
-        return await self._write(lambda db: jobs.publish(db, publications, once=once))
+        channels = _channels(*publications)
+        return await self._write(lambda db: jobs.publish(db, publications, once=once), channels=channels)
 
     async def reserve_numbers(self, account_id: str, channel_id: str, count: int) -> int:
         now = self._clock()
-        return await self._write(lambda db: jobs.reserve_numbers(db, account_id, channel_id, count, now))
+        return await self._write(
+            lambda db: jobs.reserve_numbers(db, account_id, channel_id, count, now),
+            channels=((account_id, channel_id),),
+        )
 
     async def channel_seq(self, account_id: str, channel_id: str) -> int:
         return await self._read(lambda db: jobs.channel_seq(db, account_id, channel_id))
@@ -157,3 +200,7 @@ class SqlJournal(SqlDatabase):
 
     async def channel_history(self, account_id: str, channel_id: str, *, length: int, now: int) -> int:
         return await self._read(lambda db: jobs.channel_history(db, account_id, channel_id, length=length, now=now))
+
+
+def _channels(*published: Publication | None) -> Sequence[tuple[str, str]]:
+    return [(each.account_id, each.channel_id) for each in published if each is not None]

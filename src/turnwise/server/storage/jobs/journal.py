@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import cast
 
@@ -13,16 +14,30 @@ from turnwise.server.storage.jobs.channels import publish
 from turnwise.server.storage.jobs.conversations import fetch_conversation, owned
 from turnwise.server.storage.jobs.idempotency import answer_once, find_once, remember_once
 from turnwise.server.storage.jobs.messages import append, newest
+from turnwise.server.storage.jobs.notices import tell
 from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.turns import SQL, end_abandoned, interrupt, is_alive, to_turn
-from turnwise.server.storage.journal import Busy, Flush, NewTurn, Place, Publication, TurnLost, TurnRow, TurnState
+from turnwise.server.storage.journal import (
+    CANCELLED,
+    LINE_MOVED,
+    Busy,
+    Flush,
+    NewTurn,
+    Place,
+    Publication,
+    TurnLost,
+    TurnRow,
+    TurnState,
+)
 from turnwise.types.message import Message
 
 __all__ = [
     "cancel_turn",
     "cancelled_turns",
     "find_turn",
+    "first_of",
     "flush",
+    "leave_line",
     "queue_turn",
     "resume_turn",
     "run_stateless",
@@ -63,6 +78,7 @@ def resume_turn(
     recent: int,
     moment: int,
     published: Publication | None,
+    once: Once | None,
     now: int,
     new_id: NewId,
 ) -> TurnStart:
@@ -72,13 +88,18 @@ def resume_turn(
     account_id, conversation_id, stored = cast("tuple[str, str | None, str | None]", row)
     if conversation_id is None:
         raise ValueError("a turn without a conversation is run by run_stateless")
+    if once is not None and (known := find_once(db, account_id, once.path, once.key, once.now)) is not None:
+        raise known
     owned(db, account_id, conversation_id, now)
     if stored is not None:
         message = None
     values = None if message is None else message.id, moment, place.turn_id
     if run(db, SQL["resume"], *values).rowcount == 0:
         _make_way(db, conversation_id, moment, now, new_id)
-        run(db, SQL["resume"], *values)
+        if run(db, SQL["resume"], *values).rowcount == 0:
+            raise _not_first(conversation_id)
+    if once is not None:
+        remember_once(db, account_id, once, None if message is None else message.id)
     if message is not None:
         append(db, account_id, conversation_id, [message], used=(), now=now)
     if published is not None:
@@ -91,6 +112,15 @@ def run_stateless(db: Database, place: Place, *, moment: int, published: Publica
         raise _lost(place)
     if published is not None:
         publish(db, [published])
+
+
+def first_of(db: Database, turn_ids: Sequence[str]) -> list[str]:
+    return [id_ for (id_,) in run(db, SQL["first_of"], json.dumps(turn_ids)).fetchall()]
+
+
+def leave_line(db: Database, place: Place) -> None:
+    if run(db, SQL["leave_line"], place.turn_id, place.attempt, place.process_id).rowcount:
+        tell(db, LINE_MOVED, None)
 
 
 def queue_turn(db: Database, turn: NewTurn, *, once: Once | None, now: int) -> TurnRow | None:
@@ -172,9 +202,11 @@ def settle_turn(
     row = cast("Row | None", run(db, SQL["settle"], *values).fetchone())
     if row is None:
         raise _lost(place)
-    account_id, conversation_id, journaled = cast("tuple[str, str | None, int]", row)
+    account_id, conversation_id, journaled, awaited = cast("tuple[str, str | None, int, int]", row)
     if journaled:
         run(db, SQL["forget_events"], place.turn_id)
+    if awaited:
+        tell(db, LINE_MOVED, None)
     if published is not None:
         publish(db, [published])
     if conversation_id is not None:
@@ -218,6 +250,7 @@ def cancel_turn(
         end_abandoned(db, turn.id, "aborted", "cancelled", now)
     else:
         run(db, SQL["cancel"], turn.id)
+        tell(db, CANCELLED, turn.id)
     return to_turn(db, run(db, SQL["turn"], turn.id).fetchone())
 
 
@@ -246,7 +279,8 @@ def _start(db: Database, turn: NewTurn, message: Message | None, now: int, new_i
     if not is_alive(db, turn.process_id):
         raise _lease_lost(turn.process_id)
     _make_way(db, conversation_id, turn.now, now, new_id)
-    run(db, SQL["start"], *values)
+    if run(db, SQL["start"], *values).rowcount == 0:
+        raise _not_first(conversation_id)
 
 
 def _make_way(db: Database, conversation_id: str, moment: int, now: int, new_id: NewId) -> None:
@@ -263,6 +297,10 @@ def _make_way(db: Database, conversation_id: str, moment: int, now: int, new_id:
 def _start_with(db: Database, account_id: str, conversation_id: str, recent: int, now: int) -> TurnStart:
     key, conversation = fetch_conversation(db, account_id, conversation_id, now)
     return TurnStart(conversation=conversation, history=newest(db, key, recent))
+
+
+def _not_first(conversation_id: str) -> Busy:
+    return Busy(f"Other turns of the conversation {conversation_id!r} came first. Try again when they have ended.")
 
 
 def _lost(place: Place) -> TurnLost:

@@ -10,9 +10,10 @@ from turnwise.server.errors import NotFound
 from turnwise.server.ids import NewId
 from turnwise.server.storage.jobs.idempotency import KEPT
 from turnwise.server.storage.jobs.messages import append
+from turnwise.server.storage.jobs.notices import tell
 from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.statements import load
-from turnwise.server.storage.journal import TurnKind, TurnRow, TurnState
+from turnwise.server.storage.journal import LEFT, LINE_MOVED, TurnKind, TurnRow, TurnState
 from turnwise.types.message import Message
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "any_lapsed",
     "claim_lapsed",
     "end_abandoned",
+    "hand_over",
     "interrupt",
     "is_alive",
     "leave_process",
@@ -43,6 +45,12 @@ def renew_process(db: Database, process_id: str, lease_ms: int) -> bool:
 
 def leave_process(db: Database, process_id: str) -> None:
     run(db, SQL["leave"], process_id)
+    tell(db, LEFT, None)
+
+
+def hand_over(db: Database, process_id: str, *, running: bool) -> None:
+    if run(db, SQL["hand_over"], process_id, running).rowcount:
+        tell(db, LEFT, None)
 
 
 def is_alive(db: Database, process_id: str) -> bool:
@@ -53,19 +61,24 @@ def any_lapsed(db: Database) -> bool:
     return bool(run(db, SQL["any_lapsed"]).fetchone()[0])
 
 
-def claim_lapsed(db: Database, process_id: str, *, limit: int, moment: int, now: int, new_id: NewId) -> list[TurnRow]:
+def claim_lapsed(
+    db: Database, process_id: str, *, limit: int, waiting: bool, moment: int, now: int, new_id: NewId
+) -> tuple[list[TurnRow], int]:
+    """Return what was adopted, and how many turns were settled."""
     if not is_alive(db, process_id):
-        return []
+        return [], 0
     adopted: list[TurnRow] = []
-    for row in cast("list[Row]", run(db, SQL["lapsed"], limit).fetchall()):
+    settled = 0
+    for row in cast("list[Row]", run(db, SQL["lapsed"], waiting, limit).fetchall()):
         turn = to_turn(db, row)
         if turn.kind == "dispatch":
             run(db, SQL["adopt"], process_id, turn.id)
             adopted.append(to_turn(db, run(db, SQL["turn"], turn.id).fetchone()))
         else:
             interrupt(db, turn, moment=moment, now=now, new_id=new_id)
+            settled += 1
     run(db, SQL["bury"])
-    return adopted
+    return adopted, settled
 
 
 def interrupt(db: Database, turn: TurnRow, *, moment: int, now: int, new_id: NewId) -> None:
@@ -85,6 +98,7 @@ def end_abandoned(db: Database, turn_id: str, state: TurnState, reason: str, mom
     """End a turn that nobody runs."""
     run(db, SQL["end_abandoned"], state, reason, moment, 0, turn_id)
     run(db, SQL["forget_events"], turn_id)
+    tell(db, LINE_MOVED, None)
 
 
 def purge_turns(db: Database, *, now: int, limit: int) -> int:

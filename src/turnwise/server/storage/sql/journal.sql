@@ -6,6 +6,16 @@ id = ? AND attempt = ? AND owner = ? AND EXISTS (
     SELECT 1 FROM processes p WHERE p.id = turns.owner AND p.lease_until > {now_fragment}
 )
 
+-- name: first_fragment
+NOT EXISTS (
+    SELECT 1 FROM turns earlier JOIN processes p ON p.id = earlier.owner AND p.lease_until > {now_fragment}
+    WHERE earlier.conversation = turns.conversation AND earlier.state = 'waiting'
+    AND (earlier.queued_at, earlier.id) < (turns.queued_at, turns.id)
+)
+
+-- name: awaited_fragment
+EXISTS (SELECT 1 FROM turns later WHERE later.conversation = turns.conversation AND later.state = 'waiting')
+
 -- name: columns
 id, account, conversation, channel, kind, state, attempt, owner, message, request, steps, tokens, reason, created_at,
 started_at, ended_at, cancel
@@ -41,7 +51,8 @@ SELECT EXISTS (
 -- name: lapsed
 SELECT {columns} FROM turns
 WHERE ended_at IS NULL AND owner NOT IN (SELECT id FROM processes WHERE lease_until > {now_fragment})
-ORDER BY created_at, id
+AND (kind <> 'dispatch' OR state = 'running' OR ?)
+ORDER BY row_number() OVER (PARTITION BY account ORDER BY created_at, id), created_at, id
 LIMIT ?
 
 -- name: adopt
@@ -56,13 +67,22 @@ SELECT ?1, ?2, ?3, ?4, ?5, 'running', ?6, 1, ?7, ?8, 0, FALSE, ?9, ?9
 FROM conversations
 WHERE id = ?3 AND account = ?2 AND (expires_at IS NULL OR expires_at > ?10)
 AND EXISTS (SELECT 1 FROM processes p WHERE p.id = ?6 AND p.lease_until > {now_fragment})
+AND NOT EXISTS (
+    SELECT 1 FROM turns earlier JOIN processes p ON p.id = earlier.owner AND p.lease_until > {now_fragment}
+    WHERE earlier.conversation = ?3 AND earlier.state = 'waiting'
+)
 ON CONFLICT (conversation) WHERE state = 'running' DO NOTHING
 
 -- name: queue
 INSERT INTO turns (
-    id, account, conversation, channel, kind, state, owner, attempt, request, tokens, cancel, created_at
+    id, account, conversation, channel, kind, state, owner, attempt, request, tokens, cancel, created_at, queued_at
 )
-SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, 1, ?7, 0, FALSE, ?8
+SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, 1, ?7, 0, FALSE, ?8, (
+    SELECT max(place) FROM (
+        SELECT {now_fragment} AS place
+        UNION ALL SELECT queued_at + 1 FROM turns WHERE conversation = ?3 AND state = 'waiting'
+    ) AS line
+)
 WHERE EXISTS (SELECT 1 FROM processes p WHERE p.id = ?6 AND p.lease_until > {now_fragment})
 ON CONFLICT (account, channel) WHERE channel IS NOT NULL DO NOTHING
 
@@ -71,7 +91,25 @@ SELECT account, conversation, message FROM turns WHERE {mine_fragment} AND ended
 
 -- name: resume
 UPDATE OR IGNORE turns SET state = 'running', message = coalesce(message, ?), started_at = coalesce(started_at, ?)
-WHERE id = ? AND ended_at IS NULL
+WHERE id = ? AND ended_at IS NULL AND (state = 'running' OR {first_fragment})
+
+-- name: first_of
+SELECT turns.id FROM json_each(?) AS asked CROSS JOIN turns ON turns.id = asked.value
+WHERE turns.state <> 'waiting'
+OR NOT EXISTS (SELECT 1 FROM conversations c WHERE c.id = turns.conversation)
+OR {first_fragment} AND NOT EXISTS (
+    SELECT 1 FROM turns other WHERE other.conversation = turns.conversation AND other.state = 'running'
+    AND (other.kind = 'dispatch' OR EXISTS (
+        SELECT 1 FROM processes p WHERE p.id = other.owner AND p.lease_until > {now_fragment}
+    ))
+)
+
+-- name: leave_line
+DELETE FROM turns WHERE id = ? AND attempt = ? AND owner = ? AND state = 'waiting'
+
+-- name: hand_over
+UPDATE turns SET owner = ''
+WHERE owner = ?1 AND kind = 'dispatch' AND ended_at IS NULL AND (state = 'waiting' OR ?2)
 
 -- name: run_stateless
 UPDATE turns SET state = 'running', started_at = coalesce(started_at, ?)
@@ -109,7 +147,7 @@ RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.tur
 -- name: settle
 UPDATE turns SET state = ?, reason = ?, ended_at = ?, request = x'', steps = NULL, tokens = {tokens_fragment}
 WHERE {mine_fragment} AND ended_at IS NULL
-RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.turn = turns.id)
+RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.turn = turns.id), {awaited_fragment}
 
 -- name: end_abandoned
 UPDATE turns SET state = ?, reason = ?, ended_at = ?, request = x'', steps = NULL, tokens = {tokens_fragment}
@@ -127,7 +165,7 @@ SELECT {columns} FROM turns WHERE account = ? AND channel = ?
 -- name: waiting_in
 SELECT {columns} FROM turns
 WHERE conversation = ? AND state = 'waiting'
-ORDER BY created_at, id
+ORDER BY queued_at, id
 LIMIT 1
 
 -- name: cancel
