@@ -12,6 +12,8 @@ __all__ = ["HEADERS", "SECRET", "TurnwiseServer"]
 
 SECRET = "tw_benchmark_0123456789abcdefghijklmnopqrstuvwxyz"
 HEADERS = {"Authorization": f"Bearer {SECRET}", "User-Agent": "turnwise-benchmark"}
+UNREACHED = {f"TURNWISE_MAX_ACCOUNT_{kind}": "1000000000" for kind in ("REQUESTS", "MESSAGES", "TOKENS", "TURNS")}
+"""Everything is counted as in production, and no limit is in the way."""
 
 
 class TurnwiseServer(Process):
@@ -33,7 +35,7 @@ class TurnwiseServer(Process):
             command += ["--openai-base-url", f"{upstream}/v1", "--no-discover"]
         self._log_path = folder / "server.log"
         with self._log_path.open("wb") as log:
-            super().__init__(command, environment={"TURNWISE_SECRET": SECRET}, stderr=log)
+            super().__init__(command, environment={"TURNWISE_SECRET": SECRET, **UNREACHED}, stderr=log)
 
     def listening(self) -> Self:
         """Wait until it answers."""

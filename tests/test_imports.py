@@ -20,6 +20,7 @@ HTTP_LIBRARIES = ("aiohttp", "urllib3", "http.client", "httpx", "requests")
 WEB_LIBRARIES = ("starlette", "uvicorn")
 DATABASE_LIBRARIES = ("sqlite3", "sqlalchemy", "alembic", "asyncpg")
 # Beside the port: the estimate of a text's tokens.
+RATES = "turnwise.server.storage.rates"
 FRONTS = ("turnwise.server.models.tokens",)
 # Further ports of storage's: turns and channels, and what processes tell each other.
 JOURNAL = "turnwise.server.storage.journal"
@@ -77,14 +78,14 @@ def services_know_ports_and_not_adapters(found: Import) -> bool:
     package = adapter_package(found.name)
     if package is None or not within(found.module, "turnwise.server.services"):
         return True
-    return within(found.name, f"turnwise.server.{package}.base", JOURNAL, NOTICES, *FRONTS)
+    return within(found.name, f"turnwise.server.{package}.base", JOURNAL, NOTICES, RATES, *FRONTS)
 
 
 def ports_know_no_adapters(found: Import) -> bool:
     package = adapter_package(found.module)
-    if package is None or not found.module.endswith((".base", ".tokens", JOURNAL, NOTICES)):
+    if package is None or not found.module.endswith((".base", ".tokens", JOURNAL, NOTICES, RATES)):
         return True
-    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] in {"base", "notices"}
+    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] in {"base", "notices", "rates"}
 
 
 def routes_know_no_storage_engine(found: Import) -> bool:

@@ -6,7 +6,7 @@ from tests.server.asgi import Api
 from turnwise.server.settings import Settings
 
 ORIGIN = {"origin": "https://shop.example"}
-EXPOSED = "x-request-id, Retry-After"
+EXPOSED = "x-request-id, Retry-After, RateLimit, RateLimit-Policy"
 
 
 async def test_any_page_may_read_answers_and_errors(api: Api) -> None:

@@ -29,8 +29,10 @@ from turnwise.server.services.channel_access import WaitingChannels, dispatches_
 from turnwise.server.services.conversation import ConversationService
 from turnwise.server.services.limits import Ceilings
 from turnwise.server.services.message import MessageService
+from turnwise.server.services.rates import Rates
 from turnwise.server.services.session import SessionService, random_key
 from turnwise.server.services.turns import TurnService, TurnSettings
+from turnwise.server.services.use import Allowance
 from turnwise.server.settings import Settings
 from turnwise.server.storage.base import Account
 from turnwise.server.storage.journal import JournaledStorage
@@ -71,6 +73,7 @@ class Application:
         self.adapters = adapters
         self._gate: Gate | None = None
         self._turns: TurnService | None = None
+        self._rates = _rates(settings, adapters)
         self.channels: Channels = adapters.channels or LocalChannels(
             adapters.storage, notices=adapters.storage.notices, clock=adapters.clock
         )
@@ -98,6 +101,8 @@ class Application:
         services, authenticator = await self._services()
         self._turns = services.turns
         await self._turns.open()
+        if self._rates is not None:
+            await self._rates.open()
         self._gate = Gate(
             self._routes(services, authenticator),
             cors=Cors(settings.cors_origins),
@@ -120,6 +125,8 @@ class Application:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep
         await self.drain(grace)
+        if self._rates is not None:
+            await self._rates.close()
         self._gate = self._turns = self._upkeep = None
         await self.adapters.models.aclose()
         await self.adapters.storage.close()
@@ -188,7 +195,7 @@ class Application:
 
     def _routes(self, services: Services, authenticator: Authenticator) -> ASGIApp:
         routes = [
-            Route(API + operation.path, Endpoint(operation, services, authenticator, self._renderer))
+            Route(API + operation.path, Endpoint(operation, services, authenticator, self._renderer, rates=self._rates))
             for operation in OPERATIONS
         ]
         routes += [
@@ -203,6 +210,24 @@ class Application:
         if await self.adapters.storage.ready():
             return 200, b'{"status":"ready"}'
         raise Unavailable("The database does not answer.", retry_after=1.0)
+
+
+def _rates(settings: Settings, adapters: Adapters) -> Rates | None:
+    account = Allowance(
+        requests=settings.max_account_requests,
+        messages=settings.max_account_messages,
+        tokens=settings.max_account_tokens,
+        turns=settings.max_account_turns,
+    )
+    session = Allowance(
+        requests=settings.max_session_requests,
+        messages=settings.max_session_messages,
+        tokens=settings.max_session_tokens,
+        turns=settings.max_session_turns,
+    )
+    if account == session == Allowance():
+        return None
+    return Rates(adapters.storage, account=account, session=session, new_id=adapters.new_id)
 
 
 async def _healthy() -> tuple[int, bytes]:

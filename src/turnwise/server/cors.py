@@ -9,7 +9,7 @@ from turnwise.server.exchange import Header
 __all__ = ["Cors"]
 
 ALLOWED: Final = b"Accept, Authorization, Content-Type, Idempotency-Key, X-Requested-With, X-Timezone"
-EXPOSED: Final = (b"access-control-expose-headers", b"x-request-id, Retry-After")
+EXPOSED: Final = (b"access-control-expose-headers", b"x-request-id, Retry-After, RateLimit, RateLimit-Policy")
 PREFLIGHT: Final = (
     (b"access-control-allow-methods", b"GET, POST"),
     (b"access-control-allow-headers", ALLOWED),

@@ -8,6 +8,7 @@ __all__ = [
     "ContentTooLarge",
     "DomainError",
     "Forbidden",
+    "LimitsReached",
     "MethodNotAllowed",
     "NotAuthenticated",
     "NotFound",
@@ -92,6 +93,23 @@ class TooManyRequests(DomainError):
 
     status = 429
     code = "TOO_MANY_REQUESTS"
+
+
+class LimitsReached(DomainError):
+    """An account, or a session token, has used what it may for now."""
+
+    status = 429
+    code = "LIMITS_REACHED"
+
+    def __init__(
+        self, message: str, *, retry_after: float, name: str, limit: int, left: int, window: int | None
+    ) -> None:
+        """`name` is the limit's, `window` its seconds: `None` for one of what runs at once."""
+        super().__init__(message, retry_after=retry_after)
+        self.name = name
+        self.limit = limit
+        self.left = left
+        self.window = window
 
 
 class NotYetImplemented(DomainError):

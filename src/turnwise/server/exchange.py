@@ -15,6 +15,7 @@ from turnwise.server.ids import Clock
 from turnwise.server.negotiate import Form
 from turnwise.server.principal import Principal, SessionPrincipal
 from turnwise.server.services.idempotency import KeyedRequest, hash_body
+from turnwise.server.services.meter import UNMETERED, Meter
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -54,6 +55,7 @@ class HttpExchange:
         "begun_at",
         "form",
         "headers",
+        "meter",
         "path",
         "principal",
         "receive",
@@ -93,6 +95,8 @@ class HttpExchange:
         """When a streamed answer began, by the clock `elapsed`."""
         self.form = Form.JSON
         self.principal: Principal | None = None
+        self.meter: Meter = UNMETERED
+        """What the request is counted by."""
         self._send = send
         self._common = common
         self._limits = limits
@@ -204,6 +208,10 @@ class HttpExchange:
         )
 
     # What goes out
+
+    def add_headers(self, headers: Sequence[Header]) -> None:
+        """Give the answer these headers too, whatever it becomes."""
+        self._common = (*self._common, *headers)
 
     async def answer(
         self, body: bytes, *, status: int = 200, content_type: bytes = JSON_TYPE, headers: Sequence[Header] = ()

@@ -14,11 +14,12 @@ import msgspec
 
 from turnwise.server.answer import error_body
 from turnwise.server.cors import Cors
-from turnwise.server.errors import DomainError, RequestTimeout
+from turnwise.server.errors import DomainError, LimitsReached, RequestTimeout
 from turnwise.server.exchange import Disconnected, Header, HttpExchange, Limits
 from turnwise.server.handler import EXCHANGE, WrongMethod
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.log import log_request
+from turnwise.server.rate_fields import reached
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -108,6 +109,8 @@ async def _answer_error(exchange: HttpExchange, error: DomainError) -> None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, LimitsReached):
+        headers += reached(error)
     if isinstance(error, RequestTimeout):
         headers.append((b"connection", b"close"))
     await exchange.answer(msgspec.json.encode(error_body(error)), status=error.status, headers=headers)

@@ -11,6 +11,9 @@ from turnwise.server.exchange import HttpExchange
 from turnwise.server.negotiate import negotiate
 from turnwise.server.operation import Operation
 from turnwise.server.principal import SessionPrincipal
+from turnwise.server.rate_fields import left
+from turnwise.server.services.meter import Meter
+from turnwise.server.services.rates import Rates
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -37,12 +40,20 @@ class Endpoint:
     """An operation as an ASGI application."""
 
     def __init__(
-        self, operation: Operation, services: Services, authenticator: Authenticator, renderer: Renderer
+        self,
+        operation: Operation,
+        services: Services,
+        authenticator: Authenticator,
+        renderer: Renderer,
+        *,
+        rates: Rates | None = None,
     ) -> None:
+        """Without `rates` nothing is counted or limited."""
         self._operation = operation
         self._services = services
         self._authenticator = authenticator
         self._renderer = renderer
+        self._rates = rates
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Answer a request for this operation."""
@@ -53,10 +64,20 @@ class Endpoint:
             await answer_other_method(exchange, operation.method)
             return
         exchange.principal = await self._authenticator.authenticate(exchange.headers.get(b"authorization"))
+        if self._rates is not None:
+            await self._count(exchange, self._rates)
         self._admit(exchange)
         if operation.forms:
             exchange.form = negotiate(exchange.headers.get(b"accept"), operation.forms)
         await self._renderer.render(exchange, await operation.perform(self._services, exchange))
+
+    async def _count(self, exchange: HttpExchange, rates: Rates) -> None:
+        """Count the request, whatever becomes of it. Raises `LimitsReached`."""
+        principal = exchange.known_principal
+        token_id = principal.token_id if isinstance(principal, SessionPrincipal) else None
+        exchange.meter = meter = Meter(rates, principal.account_id, token_id)
+        await meter.request()
+        exchange.add_headers(left(meter.left()))
 
     def _admit(self, exchange: HttpExchange) -> None:
         """Refuse what this principal may not reach."""

@@ -20,6 +20,8 @@ class SessionPrincipal:
 
     account_id: str
     conversation_id: str
+    token_id: str
+    """Tells the token from others, and opens nothing."""
 
 
 Principal = AccountPrincipal | SessionPrincipal

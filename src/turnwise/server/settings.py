@@ -26,6 +26,7 @@ CONFIG_VARIABLE: Final = "TURNWISE_CONFIG"
 
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Limit = Annotated[int, Meta(ge=0)]
 
 
 class SettingsError(ValueError):
@@ -91,6 +92,22 @@ class Settings:
     """How many dispatched turns run at once; further ones wait."""
     max_account_dispatches: Count = 100
     """Likewise of one account."""
+    max_account_requests: Limit = 6_000
+    """Requests of an account in any minute, over all servers on its database; more is 429. 0 is without limit."""
+    max_account_messages: Limit = 3_000
+    """Likewise messages that requests store; the bot's own are not counted."""
+    max_account_tokens: Limit = 2_000_000
+    """Likewise tokens that models read and write: a turn that began ends, the next one is 429."""
+    max_account_turns: Limit = 200
+    """Turns of an account that run at once, over all servers; more is 429, but dispatched ones wait."""
+    max_session_requests: Limit = 300
+    """Requests with one session token in any minute. They count for its account too, as the following do."""
+    max_session_messages: Limit = 60
+    """Likewise messages."""
+    max_session_tokens: Limit = 200_000
+    """Likewise tokens."""
+    max_session_turns: Limit = 4
+    """Turns of one session token that run at once."""
     grace: Annotated[float, Meta(ge=0)] = 30.0
     """Seconds that running replies may take to end once the server was told to stop."""
     drain_delay: Annotated[float, Meta(ge=0)] = 0.0

@@ -46,7 +46,7 @@ PERIOD: Final = (
 async def create(
     services: Services, exchange: HttpExchange, body: ConversationCreateRequest, keyed: KeyedRequest | None
 ) -> ConversationCreateResult:
-    return await services.conversations.create(exchange.account_id, body, keyed=keyed)
+    return await services.conversations.create(exchange.account_id, body, keyed=keyed, meter=exchange.meter)
 
 
 async def fetch(services: Services, exchange: HttpExchange) -> Conversation:
@@ -104,7 +104,9 @@ async def send(
     services: Services, exchange: HttpExchange, body: ConversationSendRequest, keyed: KeyedRequest | None
 ) -> SendResult:
     check_exchange(without_extensions(body) if exchange.in_session else body)
-    return await services.messages.send(exchange.account_id, exchange.conversation_id, body, keyed=keyed)
+    return await services.messages.send(
+        exchange.account_id, exchange.conversation_id, body, keyed=keyed, meter=exchange.meter
+    )
 
 
 SEND: Final = write(

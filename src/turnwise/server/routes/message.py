@@ -34,7 +34,9 @@ MESSAGE: Final = f"{MESSAGES}/{{messageId}}"
 async def create(
     services: Services, exchange: HttpExchange, body: MessageCreateRequest, keyed: KeyedRequest | None
 ) -> MessageCreateResult:
-    return await services.messages.create(exchange.account_id, exchange.conversation_id, body, keyed=keyed)
+    return await services.messages.create(
+        exchange.account_id, exchange.conversation_id, body, keyed=keyed, meter=exchange.meter
+    )
 
 
 async def fetch(services: Services, exchange: HttpExchange) -> Message:

@@ -11,6 +11,7 @@ from turnwise.server.ids import Clock, NewId
 from turnwise.server.models.base import Models
 from turnwise.server.services.fields import check_messages, check_meta, given, given_fields
 from turnwise.server.services.idempotency import KeyedRequest, done_once
+from turnwise.server.services.meter import UNMETERED, Meter
 from turnwise.server.services.reference import check_bot
 from turnwise.server.services.vote import vote_of
 from turnwise.server.storage.base import ConversationQuery, Storage
@@ -58,7 +59,12 @@ class ConversationService:
         self._clock = clock
 
     async def create(
-        self, account_id: str, request: ConversationCreateRequest, *, keyed: KeyedRequest | None
+        self,
+        account_id: str,
+        request: ConversationCreateRequest,
+        *,
+        keyed: KeyedRequest | None,
+        meter: Meter = UNMETERED,
     ) -> ConversationCreateResult:
         """Store a conversation and the messages it begins with."""
         inputs = given(request.messages) or []
@@ -86,7 +92,10 @@ class ConversationService:
         return await done_once(
             keyed,
             ConversationCreateResult(id=conversation.id, messages=told or None),
-            lambda once: self._storage.create_conversation(account_id, conversation, messages, once=once),
+            meter.storing(
+                len(messages),
+                lambda once: self._storage.create_conversation(account_id, conversation, messages, once=once),
+            ),
         )
 
     async def fetch(self, account_id: str, conversation_id: str) -> Conversation:

@@ -9,6 +9,7 @@ from turnwise.server.ids import Clock, NewId
 from turnwise.server.services.activity import check_activity
 from turnwise.server.services.fields import check_meta, check_text, given, given_fields
 from turnwise.server.services.idempotency import KeyedRequest, done_once
+from turnwise.server.services.meter import UNMETERED, Meter
 from turnwise.server.services.vote import vote_of
 from turnwise.server.storage.base import MessageQuery, Storage
 from turnwise.types._base import OMIT
@@ -35,7 +36,13 @@ class MessageService:
         self._clock = clock
 
     async def send(
-        self, account_id: str, conversation_id: str, request: ConversationSendRequest, *, keyed: KeyedRequest | None
+        self,
+        account_id: str,
+        conversation_id: str,
+        request: ConversationSendRequest,
+        *,
+        keyed: KeyedRequest | None,
+        meter: Meter = UNMETERED,
     ) -> SendResult:
         """Store a user's message; no reply is made."""
         check_text(request.text, "$.text")
@@ -48,17 +55,23 @@ class MessageService:
         return await done_once(
             keyed,
             SendResult(id=message.id),
-            lambda once: storage.add_messages(account_id, conversation_id, (message,), once=once),
+            meter.storing(1, lambda once: storage.add_messages(account_id, conversation_id, (message,), once=once)),
         )
 
     async def create(
-        self, account_id: str, conversation_id: str, request: MessageCreateRequest, *, keyed: KeyedRequest | None
+        self,
+        account_id: str,
+        conversation_id: str,
+        request: MessageCreateRequest,
+        *,
+        keyed: KeyedRequest | None,
+        meter: Meter = UNMETERED,
     ) -> MessageCreateResult:
         """Store a message of any type, its text unaltered."""
         check_text(request.text, "$.text")
         check_meta(request.meta, "$.meta")
         check_activity(request.type, request.meta, "$")
-        moment = self._clock()
+        storage, moment = self._storage, self._clock()
         message = Message(
             id=self._new_id(),
             type=request.type,
@@ -72,7 +85,7 @@ class MessageService:
         return await done_once(
             keyed,
             MessageCreateResult(id=message.id),
-            lambda once: self._storage.add_messages(account_id, conversation_id, (message,), once=once),
+            meter.storing(1, lambda once: storage.add_messages(account_id, conversation_id, (message,), once=once)),
         )
 
     async def fetch(self, account_id: str, conversation_id: str, message_id: str) -> Message:

@@ -1,0 +1,239 @@
+"""What one principal's requests are counted by, and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from turnwise.server.errors import LimitsReached
+from turnwise.server.services.rates import Rates
+from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, Holder, Use, Verdict
+from turnwise.server.storage.base import Once, UsedTokens
+from turnwise.server.storage.rates import PERIOD_MS
+
+__all__ = ["UNMETERED", "Left", "Meter", "Taken"]
+
+LOOK_AGAIN: Final = 0.2
+"""Seconds after which a dispatched turn looks again whether there is room for it."""
+
+HOLDERS: Final = {Holder.ACCOUNT: "The account", Holder.SESSION: "This session token"}
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How many requests are left of a limit, and for how many seconds that is all."""
+
+    holder: Holder
+    limit: int
+    left: int
+    seconds: int
+
+
+class Taken:
+    """What a request took of its limits."""
+
+    def __init__(self, rates: Rates | None, counted: Sequence[tuple[Use, int, int, int]]) -> None:
+        self._rates = rates
+        self._counted = list(counted)
+
+    def end(self) -> None:
+        """End the turn; what else was taken stays counted."""
+        self._undo([each for each in self._counted if each[1] == TURNS])
+
+    def give_back(self) -> None:
+        """Undo all of it: nothing was stored, nothing runs."""
+        self._undo(self._counted.copy())
+
+    def _undo(self, counted: Iterable[tuple[Use, int, int, int]]) -> None:
+        for each in counted:
+            use, kind, count, period = each
+            use.take_back(kind, count, period)
+            self._counted.remove(each)
+            if self._rates is not None:
+                self._rates.changed(use)
+
+
+class Meter:
+    """Counts for an account and, where a session token was sent, for that as well."""
+
+    def __init__(self, rates: Rates | None, account_id: str, session: str | None = None) -> None:
+        """Without `rates` nothing is limited."""
+        self._rates = rates
+        self._account_id = account_id
+        subjects = ((account_id, Holder.ACCOUNT), (session, Holder.SESSION))
+        self._subjects = [
+            (subject, holder)
+            for subject, holder in subjects
+            if rates is not None and subject is not None and rates.counts(holder)
+        ]
+
+    # Requests
+
+    async def request(self) -> None:
+        """Count a request. Raises `LimitsReached`."""
+        await self.take((REQUESTS, 1))
+
+    def left(self) -> Left | None:
+        """Return how many requests are left, by the narrower limit of those that the principal has of its own."""
+        if not self._subjects or self._rates is None:
+            return None
+        now = self._rates.now()
+        subject, holder = self._subjects[-1]
+        use = self._rates.use(subject, holder, now // PERIOD_MS)
+        limit = use.limits[REQUESTS]
+        return Left(holder, limit, use.left(REQUESTS), math.ceil(use.until(now))) if limit else None
+
+    # Messages
+
+    def storing(
+        self, count: int, write: Callable[[Once | None], Awaitable[None]]
+    ) -> Callable[[Once | None], Awaitable[None]]:
+        """Return `write` with its messages counted; a request that was done before is not refused."""
+        if not count or not self._subjects:
+            return write
+
+        async def write_counted(once: Once | None) -> None:
+            taken = await self.take_once(once, (MESSAGES, count))
+            try:
+                await write(once)
+            except Exception:
+                taken.give_back()
+                raise
+
+        return write_counted
+
+    # Turns
+
+    async def turn(self, once: Once | None, *, messages: int) -> Taken:
+        """Begin a turn, which stores so many messages of the user's, unless a limit is reached."""
+        return await self.take_once(once, (MESSAGES, messages), (TOKENS, 0), (TURNS, 1))
+
+    async def dispatch(self, once: Once | None, *, messages: int) -> Taken:
+        """Accept a turn that is yet to wait for its room."""
+        return await self.take_once(once, (MESSAGES, messages), (TOKENS, 0))
+
+    @asynccontextmanager
+    async def room(self) -> AsyncGenerator[None]:
+        """Wait until fewer turns run than may at once, and be one of them as long as this context."""
+        taken: Taken | None = None
+        while taken is None:
+            try:
+                taken = await self.take((TURNS, 1))
+            except LimitsReached:
+                await asyncio.sleep(LOOK_AGAIN)
+        try:
+            yield
+        finally:
+            taken.end()
+
+    @contextmanager
+    def resumed(self) -> Generator[None]:
+        """Be one of the turns that run, whatever the limit says: it began before."""
+        taken = self._add(self._uses(), ((TURNS, 1),))
+        try:
+            yield
+        finally:
+            taken.end()
+
+    def spent(self, used: Sequence[UsedTokens]) -> None:
+        """Count tokens that a model has made or read."""
+        tokens = sum(each.input_tokens + each.output_tokens for each in used)
+        if tokens:
+            self._add(self._uses(), ((TOKENS, tokens),))
+
+    # Any
+
+    async def take_once(self, once: Once | None, *wanted: tuple[int, int]) -> Taken:
+        """Take, or take nothing where a request that is refused has its answer already."""
+        try:
+            return await self.take(*wanted)
+        except LimitsReached:
+            if once is None or self._rates is None:
+                raise
+            done = await self._rates.storage.find_once(self._account_id, once.path, once.key)
+            if done is None or done.answer is None:
+                raise
+            return Taken(None, ())
+
+    async def take(self, *wanted: tuple[int, int]) -> Taken:
+        """Count so many of each kind, all or nothing. Raises `LimitsReached`."""
+        while True:
+            uses = self._uses()
+            refused = self._verdict(uses, wanted)
+            if refused is None:
+                return self._add(uses, wanted)
+            assert self._rates is not None, "without rates nothing is refused"  # noqa: S101 - a mistake of ours
+            verdict, use, kind, count = refused
+            if verdict is Verdict.NO and self._rates.is_fresh(use):
+                raise self._refusal(use, kind, count)
+            if not await self._rates.ask(uses):
+                if verdict is Verdict.NO:
+                    raise self._refusal(use, kind, count)
+                return self._add(self._uses(), wanted)
+
+    def _uses(self) -> list[Use]:
+        if self._rates is None:
+            return []
+        period = self._rates.now() // PERIOD_MS
+        return [self._rates.use(subject, holder, period) for subject, holder in self._subjects]
+
+    def _verdict(self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> tuple[Verdict, Use, int, int] | None:
+        """Return the first refusal, else the first question; `None` where there is room."""
+        question: tuple[Verdict, Use, int, int] | None = None
+        for use in uses:
+            for kind, count in wanted:
+                if not count and kind != TOKENS:
+                    continue
+                verdict = use.verdict(kind, count, alone=self._alone)
+                if verdict is Verdict.NO:
+                    return verdict, use, kind, count
+                if verdict is Verdict.ASK or (kind == TOKENS and use.limits[kind] and not self._fresh(use)):
+                    question = question or (Verdict.ASK, use, kind, count)
+        return question
+
+    @property
+    def _alone(self) -> bool:
+        return self._rates is None or self._rates.alone
+
+    def _fresh(self, use: Use) -> bool:
+        return self._rates is None or self._rates.is_fresh(use)
+
+    def _add(self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> Taken:
+        counted: list[tuple[Use, int, int, int]] = []
+        for use in uses:
+            for kind, count in wanted:
+                if count:
+                    use.add(kind, count)
+                    counted.append((use, kind, count, use.period))
+            if self._rates is not None:
+                self._rates.changed(use)
+        return Taken(self._rates, counted)
+
+    def _refusal(self, use: Use, kind: int, count: int) -> LimitsReached:
+        assert self._rates is not None, "without rates nothing is refused"  # noqa: S101 - a mistake of ours
+        limit, left = use.limits[kind], use.left(kind)
+        windowed = kind != TURNS
+        seconds = math.ceil(use.wait(kind, count, self._rates.now())) if windowed else 1
+        seconds = max(1, seconds)
+        reached = f"{HOLDERS[use.holder]} has reached its limit of {limit:,} {KINDS[kind]}"
+        if windowed:
+            asked = f", and this asks for {count:,}" if count > 1 else ""
+            message = f"{reached} a minute: {left:,} are left{asked}. Come back in {seconds} seconds."
+        else:
+            message = f"{reached} at once. Come back when one of them has ended."
+        return LimitsReached(
+            message,
+            retry_after=seconds,
+            name=f"{use.holder.value}-{KINDS[kind]}",
+            limit=limit,
+            left=left,
+            window=60 if windowed else None,
+        )
+
+
+UNMETERED: Final = Meter(None, "")
+"""For whom nothing is limited."""
