@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 import pytest
@@ -42,6 +43,11 @@ class Served:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def stdout(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
 
     @property
     def text(self) -> str:
@@ -82,9 +88,19 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def serving(log: Path, database: str, *arguments: str, **environ: str) -> Generator[Served]:
+    """Start workers, and wait until they are ready, or not to be."""
+    with starting(log, database, *arguments, **environ) as served:
+        served.url = served.stdout.readline().strip().removeprefix("listening on ")
+        yield served
+
+
+@contextmanager
+def starting(log: Path, database: str, *arguments: str, **environ: str) -> Generator[Served]:
     """Start workers; whatever becomes of them, none is left."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("TURNWISE_", "OPENAI_"))}
+    unlimited = {f"TURNWISE_MAX_ACCOUNT_{what}": "0" for what in ("REQUESTS", "MESSAGES", "TOKENS", "TURNS")}
     own = {
+        **unlimited,
         "TURNWISE_DATABASE_URL": database,
         "TURNWISE_WORKERS": "2",
         "TURNWISE_SECRET": SECRET,
@@ -96,13 +112,10 @@ def serving(log: Path, database: str, *arguments: str, **environ: str) -> Genera
             [*SERVE, *arguments], env={**bare, **own, **environ}, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
     served = Served(process, log)
-    assert process.stdout is not None
-    left: set[int] = set()
     try:
-        served.url = process.stdout.readline().strip().removeprefix("listening on ")
         yield served
     finally:
-        left.update(served.workers())
+        left = served.workers()
         process.kill()
         process.communicate()
         for pid in filter(alive, left):
@@ -192,7 +205,7 @@ class Load:
                 self.done[kind] += 1
             except (TurnwiseError, aiohttp.ClientError, AssertionError) as error:
                 self.problems.append(f"{kind}: {error!r}")
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -229,8 +242,7 @@ async def test_all_workers_serve_on_the_port_that_one_line_tells(database: str, 
             assert {ask(connection)[0] for connection in connections} == {200}
         served.signal(signal.SIGTERM)
         assert served.status() == 0
-        assert served.process.stdout is not None
-        assert served.process.stdout.read() == ""
+        assert served.stdout.read() == ""
         answered = Counter(line["pid"] for line in served.lines() if line["message"] == "request")
         assert len(answered) == 3
         assert min(answered.values()) >= 10  # 30 are expected of each
@@ -268,6 +280,14 @@ def test_workers_on_sqlite_are_refused_with_the_reason(tmp_path: Path, log: Path
     assert "workers: 2 processes need PostgreSQL" in said
     assert "--database (TURNWISE_DATABASE_URL)" in said
     assert not (tmp_path / "one.db").exists()
+
+
+async def test_workers_that_are_told_to_stop_while_they_start_do(database: str, log: Path) -> None:
+    with starting(log, database) as served:
+        await until(lambda: len(served.workers()) == 1)
+        served.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(served.status) == 0
+        assert served.stdout.read() == ""
 
 
 def test_a_worker_that_cannot_start_ends_the_start_with_its_reason(tmp_path: Path, log: Path) -> None:
