@@ -14,17 +14,19 @@ from turnwise.server.storage.jobs.listing import filter_statement
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.jobs.terms import Condition
 
-NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep", "journal", "channels")
+NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep", "journal", "channels", "waits")
 
 WALKS_BY_DESIGN = {
     "accounts.accounts": "the command line lists all accounts",
     "accounts.secrets": "the command line lists all secrets",
     "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
+    "upkeep.purge_writers": "there are few writers",
     "journal.bury": "there are few processes",
     "journal.any_lapsed": "looks at the turns that have not ended, which are few",
     "journal.lapsed": "looks at the turns that have not ended, which are few",
     "journal.first_of": "walks the turns it is asked for",
     "journal.purge": "reads the first turns that ended, as many as it may remove",
+    "waits.purge": "there are as many waits as calls that are being waited for",
     "channels.aged": "reads the oldest rows, as many as it may remove",
     "channels.last_seqs": "walks the channels it is asked for",
     "channels.history": "numbers the rows it reads, as many as it is asked for",

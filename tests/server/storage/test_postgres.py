@@ -13,6 +13,7 @@ from tests.server.postgres import PostgresServer, executed
 from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, published
 
 from turnwise.server.errors import Conflict, NotFound, Unavailable
+from turnwise.server.ids import now
 from turnwise.server.storage import migrations
 from turnwise.server.storage.base import Account, MessageQuery
 from turnwise.server.storage.database import SCHEMA_VERSION
@@ -132,6 +133,23 @@ async def test_server_that_cannot_be_used_is_named_without_the_password(
     url = f"postgresql://postgres:hunter2{where.format(folder=postgres.folder)}"
     with pytest.raises(Unavailable, match=said) as caught:
         await PostgresStorage(url).open()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_writers_that_are_gone_for_a_day_are_forgotten(opened: Opened) -> None:
+    storage = await opened.storage()
+    await executed(opened.url, "INSERT INTO writers VALUES ('gone', 7, 1)")
+    await storage.purge(now=now())
+    assert await executed(opened.url, "SELECT count(*) FROM writers WHERE id = 'gone'") == [(0,)]
+    assert await executed(opened.url, "SELECT count(*) FROM writers") == [(1,)]
+
+
+def test_address_may_name_several_hosts_of_which_one_can_be_written_to() -> None:
+    address = PostgresAddress.of("postgresql://me:hunter2@one:5432,two:5433/db?pool_size=3")
+    assert address.url == "postgresql://me:hunter2@one:5432,two:5433/db?target_session_attrs=read-write"
+    assert address.label == "postgresql://one:5432,two:5433/db"
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        PostgresAddress.of("postgresql://me:hunter2@one:5432,two:port/db")
     assert "hunter2" not in str(caught.value)
 
 

@@ -33,8 +33,17 @@ EXPECTED: Final = "Expected postgresql://user:password@host:5432/database."
 SCHEMA_LOCK: Final = 0x7475726E77697365
 """The advisory lock under which the schema is made or changed: "turnwise" in ASCII."""
 
-MARGIN: Final = 5.0
+MARGIN: Final = 2.0
 """Seconds after a statement's own timeout when the connection is given up."""
+
+CONNECTING: Final = 5.0
+"""Seconds that connecting may take."""
+
+IDLE: Final = 5000
+"""Milliseconds after which PostgreSQL ends a transaction that nothing is heard of, so that its locks are free again."""
+
+KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+"""In these seconds PostgreSQL notices a process that is no longer there."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,7 +68,7 @@ class PostgresAddress:
         """Read a URL; `ValueError`, which repeats nothing of it that may be secret, for one that is none."""
         try:
             parts = urlsplit(url)
-            port = parts.port
+            where = _hosts(parts.netloc)
         except ValueError:
             raise ValueError(f"The database URL cannot be read: its host or port is not one. {EXPECTED}") from None
         if not parts.path.strip("/"):
@@ -71,8 +80,9 @@ class PostgresAddress:
         if pooler not in {"none", "transaction"}:
             raise ValueError(f"The database URL's pooler is neither `none` nor `transaction`. {EXPECTED}")
         listen = given.pop("listen", None)
-        where = parts.hostname or given.get("host", "")
-        label = f"postgresql://{where}{f':{port}' if port else ''}{parts.path}"
+        if "," in where:
+            given.setdefault("target_session_attrs", "read-write")
+        label = f"postgresql://{where or given.get('host', '')}{parts.path}"
         cleaned = parts._replace(scheme="postgresql", query=urlencode(given, quote_via=quote), fragment="").geturl()
         return cls(cleaned, label, pool_size, statement_timeout, pooler == "transaction", listen)
 
@@ -96,7 +106,7 @@ class PostgresAddress:
         try:
             return await asyncpg.connect(
                 self.url,
-                timeout=self.statement_timeout,
+                timeout=min(self.statement_timeout, CONNECTING),
                 command_timeout=self.statement_timeout + MARGIN,
                 statement_cache_size=0 if self.pooled else 512,
                 server_settings=None if self.pooled else self._session,
@@ -114,8 +124,9 @@ class PostgresAddress:
         return {
             "application_name": "turnwise",
             "statement_timeout": self._milliseconds,
-            "idle_in_transaction_session_timeout": self._milliseconds,
+            "idle_in_transaction_session_timeout": str(min(int(self._milliseconds), IDLE)),
             "jit": "off",
+            **KEEPALIVE,
         }
 
     @property
@@ -174,6 +185,14 @@ async def _version(connection: Connection, address: PostgresAddress) -> str | No
         )
     found = await connection.fetchval("SELECT version_num FROM alembic_version")
     return BASE if found is None else str(found)
+
+
+def _hosts(netloc: str) -> str:
+    """Return the hosts of a URL with their ports, several divided by commas; `ValueError` for what is none."""
+    hosts = netloc.rpartition("@")[2]
+    for host in hosts.split(","):
+        _ = urlsplit(f"//{host}").port
+    return hosts
 
 
 def _number(name: str, text: str) -> int:

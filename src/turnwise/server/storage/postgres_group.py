@@ -120,9 +120,9 @@ async def run_guarded(
 async def _lock(connection: Connection, group: Sequence[Ticket]) -> None:
     """Lock the rows that a group is known to write to: conversations first, then turns, then channels, each by name.
 
-    One job that writes to a conversation alone locks it by itself.
+    A job that is alone, and writes to one conversation or channel, locks it by itself.
     """
-    if len(group) == 1 and not (group[0].to.turns or group[0].to.channels):
+    if len(group) == 1 and not group[0].to.turns and len(group[0].to.channels) <= 1:
         return
     conversations = {stored_text(ticket.to.conversation) for ticket in group if ticket.to.conversation}
     turns = {stored_text(turn) for ticket in group for turn in ticket.to.turns}

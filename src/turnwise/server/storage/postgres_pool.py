@@ -83,11 +83,13 @@ class ConnectionPool:
         self._busy += 1
         connection: Connection | None = None
         try:
-            connection = self._idle.pop() if self._idle else await self._address.connect()
+            connection = self._living() or await self._address.connect()
             yield connection
-        except (*LOST, asyncio.CancelledError):
+        except (*LOST, asyncio.CancelledError) as error:
             if connection is not None:
                 connection.terminate()
+            if not isinstance(error, asyncio.CancelledError):
+                self._drop_idle()
             raise
         finally:
             if connection is not None and not connection.is_closed():
@@ -95,6 +97,20 @@ class ConnectionPool:
             self._busy -= 1
             self._unused.set()
             self._free.release()
+
+    def _living(self) -> Connection | None:
+        """Take an idle connection that is not known to be lost."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    def _drop_idle(self) -> None:
+        """End idle connections: where one was lost, the others are likely to be too."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.terminate()
 
     async def _acquire(self) -> None:
         if self._closed:

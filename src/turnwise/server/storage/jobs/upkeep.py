@@ -14,7 +14,7 @@ __all__ = ["purge"]
 SQL: Final = load("upkeep")
 
 _CONTENTS: Final = ("purge_messages", "purge_votes", "purge_used", "purge_removed_messages_of")
-_AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_idempotency")
+_AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_idempotency", "purge_writers")
 
 
 def purge(db: Database, *, now: int, limit: int) -> int:

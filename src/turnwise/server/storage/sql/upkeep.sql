@@ -41,3 +41,6 @@ DELETE FROM removed_conversations WHERE conversation IN (
 DELETE FROM idempotency WHERE created_at <= ?1 AND key IN (
     SELECT key FROM idempotency ORDER BY key LIMIT ?2
 )
+
+-- name: purge_writers
+DELETE FROM writers WHERE used_at <= ?1 AND id IN (SELECT id FROM writers ORDER BY used_at LIMIT ?2)
