@@ -153,7 +153,8 @@ _SCHEMA: Final = (
 class Anywhere(Protocol):
     """A database whose statements are written alike."""
 
-    url: str
+    @property
+    def url(self) -> str: ...
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a statement, with `?` for its values."""
@@ -178,7 +179,7 @@ class OnSqlite:
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            return connection.execute(statement, values).fetchall()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            return connection.execute(statement, values).fetchall()  # pyright: ignore[reportArgumentType]
 
     def upgrade(self, revision: str) -> None:
         migrations.upgrade(self.path, revision)

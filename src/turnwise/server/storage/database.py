@@ -41,6 +41,9 @@ POSTGRES_SCHEMA_FILE: Final = SCHEMA_FILE.with_name("postgres_schema.sql")
 BASE: Final = "0000"
 """The version of a database that Alembic knows, before its first migration."""
 
+_TABLES: Final = r"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+"""All but SQLite's own, which stay when the last table goes."""
+
 OLDEST_SQLITE: Final = (3, 35, 0)
 """The first with RETURNING."""
 
@@ -154,7 +157,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _create_if_fresh(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> bool:
     """Make the tables where there are none; return whether that was so."""
-    tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {str(name) for (name,) in connection.execute(_TABLES)}
     if tables and "alembic_version" not in tables:
         raise Unavailable(
             f"{path} is an SQLite database that something else made (it has the table {min(tables)!r}). "

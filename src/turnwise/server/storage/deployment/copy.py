@@ -86,11 +86,15 @@ async def copy_deployment(
         await _check_source(source, options)
         if await source.same_as(target):
             raise CopyFailed("Source and target are the same database. Name another target.")
-        copying = _Copying(source, target, options.chunk, report)
-        await copying.load(await begin(source, target, restart=options.restart))
+        reached = await begin(source, target, restart=options.restart)
+    except Unavailable as error:
+        raise CopyFailed(str(error)) from error
+    copying = _Copying(source, target, options.chunk, report)
+    try:
+        await copying.load(reached)
         copied = await copying.verify()
-        await target.write(finish)
         await target.settle()
+        await target.write(finish)
     except Unavailable as error:
         raise CopyFailed(
             f"{error} What was copied is kept: start the same command again when this is mended, and it goes on."
@@ -198,9 +202,16 @@ class _Copying:
 
     async def _checksums(self, table: StoredTable, told: _Told) -> tuple[Checksum, Checksum]:
         told.begin(table)
-        mine, copied = await asyncio.gather(
-            *(checksum_of(side, table, chunk=self.chunk, seen=told.add) for side in (self.source, self.target))
-        )
+        both = [
+            asyncio.create_task(checksum_of(side, table, chunk=self.chunk, seen=told.add))
+            for side in (self.source, self.target)
+        ]
+        try:
+            mine, copied = await asyncio.gather(*both)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.wait(both)
         told.end()
         return mine, copied
 

@@ -95,6 +95,11 @@ def _identity(db: Tables, label: str) -> bytes:
 def _mark(db: Tables, label: str, identity: bytes) -> None:
     """Make an empty database one that is being copied into."""
     filled = [table.name for table in copied_tables() if any_row(db, table.name)]
+    if filled and _identity(db, "") == identity:
+        raise CopyFailed(
+            f"{label} holds this deployment already: an earlier copy into it was finished, and servers can run on it. "
+            "To copy it anew, name an empty database."
+        )
     if filled:
         raise CopyFailed(
             f"{label} holds data already (in {', '.join(filled)}). A copy needs a database of its own: name one that "
