@@ -168,6 +168,7 @@ class Application:
             self.channels,
             adapters.models,
             waiting=self.waiting,
+            rates=self._rates,
             new_id=make_id,
             clock=clock,
             settings=TurnSettings(

@@ -44,7 +44,9 @@ async def complete(
     check_exchange(body)
     if isinstance(body.text, str):
         check_text(body.text, "$.text")
-    return services.turns.complete(exchange.account_id, exchange.conversation_id, body, keyed=keyed)
+    return services.turns.complete(
+        exchange.account_id, exchange.conversation_id, body, keyed=keyed, meter=exchange.meter
+    )
 
 
 async def receive(
@@ -53,7 +55,9 @@ async def receive(
     if exchange.in_session:
         body = without_extensions(body)
     check_exchange(body)
-    return services.turns.receive(exchange.account_id, exchange.conversation_id, body, keyed=keyed)
+    return services.turns.receive(
+        exchange.account_id, exchange.conversation_id, body, keyed=keyed, meter=exchange.meter
+    )
 
 
 async def complete_stateless(
@@ -61,7 +65,7 @@ async def complete_stateless(
 ) -> Turn:
     check_exchange(body)
     check_messages(body.messages, "$.messages")
-    return services.turns.complete_stateless(exchange.account_id, body, keyed=keyed)
+    return services.turns.complete_stateless(exchange.account_id, body, keyed=keyed, meter=exchange.meter)
 
 
 async def dispatch(
@@ -73,7 +77,9 @@ async def dispatch(
     check_dispatch_channel(body.channel_id)
     if isinstance(body.text, str):
         check_text(body.text, "$.text")
-    return await services.turns.dispatch(exchange.account_id, exchange.conversation_id, body, keyed=keyed)
+    return await services.turns.dispatch(
+        exchange.account_id, exchange.conversation_id, body, keyed=keyed, meter=exchange.meter
+    )
 
 
 async def dispatch_stateless(
@@ -82,7 +88,7 @@ async def dispatch_stateless(
     check_exchange(body)
     check_dispatch_channel(body.channel_id)
     check_messages(body.messages, "$.messages")
-    return await services.turns.dispatch(exchange.account_id, None, body, keyed=keyed)
+    return await services.turns.dispatch(exchange.account_id, None, body, keyed=keyed, meter=exchange.meter)
 
 
 async def fetch(services: Services, exchange: HttpExchange) -> wire.Turn:

@@ -26,7 +26,7 @@ TICK: Final = 1.0
 """Seconds between two exchanges with other processes."""
 
 TICK_ALONE: Final = 5.0
-"""Likewise where there are none: what was counted outlives a restart, and one that joins is noticed."""
+"""Likewise where there are none: what was counted outlives a restart. Whether one joined is looked at every `TICK`."""
 
 FRESH: Final = 1.0
 """Seconds for which what others counted is good enough to refuse by."""
@@ -65,13 +65,13 @@ class Rates:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._swept = 0
-        self._looked_at = float("-inf")
+        self._exchanged_at = float("-inf")
         self._away = False
 
     async def open(self) -> None:
         """Learn the database's clock and begin to exchange."""
-        before = self._monotonic()
-        self._shift = (await self.storage.find_rates(self._process_id, ())).now - before * 1000
+        self._shift = float("-inf")
+        await self._look(())
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -124,13 +124,22 @@ class Rates:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_ALONE if self.alone else TICK):
+                async with asyncio.timeout(TICK):
                     await self._wake.wait()
             self._wake.clear()
-            await self._exchange()
+            await self._tick()
+
+    async def _tick(self) -> None:
+        if self.alone and self._answer is None and self._monotonic() - self._exchanged_at < TICK_ALONE:
+            with contextlib.suppress(Exception):  # the next exchange tells of it
+                await self._look(())
+            if self.alone:
+                return
+        await self._exchange()
 
     async def _exchange(self) -> None:
         """Tell the others what was counted, and read what they did."""
+        self._exchanged_at = self._monotonic()
         self._sweep()
         asked, self._answer = self._answer, None
         batch = {**self._changed, **self._wanted}
@@ -140,7 +149,7 @@ class Rates:
             uses = list(batch.values())
             for first in range(0, len(uses), AT_ONCE):
                 await self._exchange_some(uses[first : first + AT_ONCE])
-            if not uses and self._monotonic() - self._looked_at >= TICK_ALONE:
+            if not uses:
                 await self._look(())
             answered, self._away = True, False
         except Exception:
@@ -175,7 +184,7 @@ class Rates:
     async def _look(self, subjects: Sequence[str]) -> Others:
         before = self._monotonic()
         others = await self.storage.find_rates(self._process_id, subjects)
-        self._looked_at = after = self._monotonic()
+        after = self._monotonic()
         # The database's clock was read in between: a slow answer moves nothing.
         self._shift = min(max(self._shift, others.now - after * 1000), others.now - before * 1000)
         self._processes = max(1, others.processes)

@@ -26,6 +26,7 @@ from turnwise.server.services.exchange import (
 )
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.idempotency import KeyedRequest
+from turnwise.server.services.metered import Admission
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.progress import Progress
 from turnwise.server.services.reply import Interruption
@@ -75,6 +76,7 @@ class Foreground:
     keyed: KeyedRequest | None
     wait: float
     """Seconds that it waits for the turn before it."""
+    admission: Admission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,9 @@ class StatefulExchange:
                 return await self._start(mode, self._resume_turn)
 
     async def _start(self, mode: Foreground, commit: Commit) -> Begun | Replayed:
+        return await mode.admission.begin(partial(self._start_admitted, mode, commit))
+
+    async def _start_admitted(self, mode: Foreground, commit: Commit) -> Begun | Replayed:
         message, keyed = self._message(), mode.keyed
         message_id = message.id if message is not None else None
         try:

@@ -19,6 +19,7 @@ from turnwise.server.services.exchange import (
     sent,
 )
 from turnwise.server.services.idempotency import KeyedRequest
+from turnwise.server.services.metered import Admission
 from turnwise.server.services.progress import Progress
 from turnwise.server.services.reply import Interruption
 from turnwise.server.services.stateful import Ground, withdraw
@@ -48,8 +49,10 @@ class StatelessExchange:
         *,
         storage: Storage,
         keyed: KeyedRequest | None,
+        admission: Admission,
     ) -> None:
         self.asked = asked
+        self._admission = admission
         self._ground = ground
         self._request = request
         self._storage = storage
@@ -62,6 +65,9 @@ class StatelessExchange:
 
     async def begin(self, turn: Turn) -> Begun | Replayed:  # noqa: ARG002 - the port's
         """Read the request, unless it was answered before."""
+        return await self._admission.begin(self._begin)
+
+    async def _begin(self) -> Begun | Replayed:
         if self._keyed is not None:
             done = await self._storage.find_once(self.asked.account_id, self._keyed.path, self._keyed.key)
             if done is not None:

@@ -25,7 +25,7 @@ from turnwise.server.services.idempotency import KeyedRequest
 from turnwise.server.services.lease import Lease
 from turnwise.server.services.limits import Ceilings
 from turnwise.server.services.meter import UNMETERED, Meter, Taken
-from turnwise.server.services.metered import MeteredExchange
+from turnwise.server.services.metered import Admission, MeteredExchange
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.rates import Rates
 from turnwise.server.services.running import RunningTurns
@@ -203,8 +203,11 @@ class TurnService:
         """Make a reply to the given messages and store nothing."""
         check_messages_given(request)
         asked = self._asked(account_id, None, self._new_id(), request)
-        exchange = StatelessExchange(self._ground, asked, request, storage=self._storage, keyed=keyed)
-        return self._start(exchange, keyed, meter, messages=0)
+        admission = _admission(meter, keyed, messages=0)
+        exchange = StatelessExchange(
+            self._ground, asked, request, storage=self._storage, keyed=keyed, admission=admission
+        )
+        return self._start(MeteredExchange(exchange, meter), keyed, admission)
 
     # Turns in the background
 
@@ -379,14 +382,21 @@ class TurnService:
         keyed: KeyedRequest | None,
         meter: Meter,
     ) -> Turn:
+        admission = _admission(meter, keyed, messages=int(text is not None))
         exchange = StatefulExchange(
             self._ground,
             self._asked(account_id, conversation_id, self._new_id(), request),
             conversation_id=conversation_id,
             text=text,
-            mode=Foreground(kind=kind, process_id=self._lease.process_id, keyed=keyed, wait=self._settings.wait),
+            mode=Foreground(
+                kind=kind,
+                process_id=self._lease.process_id,
+                keyed=keyed,
+                wait=self._settings.wait,
+                admission=admission,
+            ),
         )
-        return self._start(exchange, keyed, meter, messages=int(text is not None))
+        return self._start(MeteredExchange(exchange, meter), keyed, admission)
 
     def _asked(
         self,
@@ -405,7 +415,7 @@ class TurnService:
             limits=self._settings.ceilings.within(request.limits),
         )
 
-    def _start(self, exchange: TurnExchange, keyed: KeyedRequest | None, meter: Meter, *, messages: int) -> Turn:
+    def _start(self, exchange: TurnExchange, keyed: KeyedRequest | None, admission: Admission) -> Turn:
         name = (exchange.asked.account_id, keyed.path, keyed.key) if keyed is not None else None
         if name is not None and keyed is not None and name in self._keyed:
             body, turn = self._keyed[name]
@@ -415,11 +425,9 @@ class TurnService:
         self._check_serving()
         turn = Turn()
         asked = exchange.asked
-        once = keyed.once() if keyed is not None else None
-        metered = MeteredExchange(exchange, meter, take=lambda: meter.turn(once, messages=messages))
-        work = self._engine.run(turn, metered)
+        work = self._engine.run(turn, exchange)
         task = self._running.run(asked.turn_id, turn, work, conversation_id=asked.conversation_id)
-        task.add_done_callback(lambda _: metered.release())
+        task.add_done_callback(lambda _: admission.end())
         if name is not None and keyed is not None:
             self._keyed[name] = keyed.body, turn
             task.add_done_callback(lambda _: self._forget(name, turn))
@@ -436,6 +444,11 @@ def trimmed(text: str) -> str:
     if not stripped:
         raise BadRequest("text: at least 1 character that is not white space is needed.")
     return stripped
+
+
+def _admission(meter: Meter, keyed: KeyedRequest | None, *, messages: int) -> Admission:
+    once = keyed.once() if keyed is not None else None
+    return Admission(lambda: meter.turn(once, messages=messages))
 
 
 def check_messages_given(request: ConversationCompleteStatelessRequest) -> None:
