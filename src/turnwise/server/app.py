@@ -77,7 +77,7 @@ class Application:
         self.channels: Channels = adapters.channels or LocalChannels(
             adapters.storage, notices=adapters.storage.notices, clock=adapters.clock
         )
-        self.waiting = WaitingChannels(dispatches_of(adapters.storage))
+        self.waiting = WaitingChannels(dispatches_of(adapters.storage), adapters.storage)
         """What session tokens may do on channels."""
         self._upkeep: asyncio.Task[None] | None = None
         self._renderer = Renderer(clock=adapters.clock, ping_interval=settings.ping_interval)
@@ -112,10 +112,16 @@ class Application:
         )
         self._upkeep = asyncio.create_task(purge_forever(storage, clock=clock, interval=settings.purge_interval))
 
+    async def retire(self) -> None:
+        """Hand over what waits here to other processes; what runs goes on, and requests are answered still."""
+        if self._turns is not None:
+            await self._turns.retire()
+
     async def drain(self, grace: float | None = None) -> None:
         """Let running turns end for `grace` seconds (the settings' unless given), then break them off."""
         if self._turns is not None:
             await self._turns.shutdown(self.settings.grace if grace is None else grace)
+        await self.waiting.close()
         await self.channels.close()
 
     async def close(self, *, grace: float | None = None) -> None:

@@ -1,18 +1,19 @@
 """uvicorn, told how to run our application: on a socket that is bound already, stopping without a signal's death.
 
 Two ways of ending. A server that is to stop says so to load balancers, takes connections for the settings' drain
-delay, then takes no more and closes those that ask nothing. One that is to retire has a successor on the same socket:
-it leaves that alone at once, tells nobody, and is patient with connections on which a request may be on its way.
+delay, and then no more. One that is to retire has a successor on the same socket: it leaves that alone at once and
+tells nobody. Either is patient with connections on which a request may be on its way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
@@ -28,8 +29,11 @@ __all__ = ["Listener"]
 LAST_WORDS: Final = 5
 """Seconds in which answers to broken-off turns may still go out."""
 
-PATIENCE: Final = 1
+PATIENCE: Final = 1.0
 """Seconds that a connection which asks nothing is kept by a server that retires."""
+
+SHORT_PATIENCE: Final = 0.2
+"""The same of a server that stops: whoever asks next is told so, or will be refused."""
 
 TICK: Final = 0.05
 
@@ -39,10 +43,11 @@ class Listener(uvicorn.Server):
 
     def __init__(self, application: Application, settings: Settings, *, ready: Callable[[], None]) -> None:
         """`ready` is called once connections are accepted."""
+        self._protocol = bounded_protocol(settings.header_timeout)
         super().__init__(
             uvicorn.Config(
                 application,
-                http=bounded_protocol(settings.header_timeout),
+                http=self._protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -78,13 +83,13 @@ class Listener(uvicorn.Server):
         """Accept nothing more; let running turns end, or break them off, and tell their readers."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settings.grace
-        for server in self.servers:
-            server.close()
-        for listening in sockets or ():
-            listening.close()
-        self.config.timeout_keep_alive = PATIENCE if self._retires else 0
+        last = self._stop_listening(sockets or ())
+        self._protocol.patience = PATIENCE if self._retires else SHORT_PATIENCE
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        for accepted in last:
+            await loop.connect_accepted_socket(self._connection, accepted)
+        await self._application.retire()
         while self._somebody_waits() and loop.time() < end and not self.force_exit:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(TICK)
         draining = asyncio.create_task(self._application.drain(max(0.0, end - loop.time())))
@@ -107,6 +112,22 @@ class Listener(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+    def _stop_listening(self, sockets: Sequence[socket.socket]) -> list[socket.socket]:
+        """Take no more connections; return those that the system took already and no successor will accept."""
+        held = [listening.dup() for listening in sockets]
+        for server in self.servers:
+            server.close()
+        taken: list[socket.socket] = []
+        for listening in held:
+            listening.setblocking(False)
+            with listening, contextlib.suppress(BlockingIOError):
+                while not self._retires:
+                    taken.append(listening.accept()[0])
+        return taken
+
+    def _connection(self) -> asyncio.Protocol:
+        return self._protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _somebody_waits(self) -> bool:
         """Tell whether somebody asks, may be about to, or has no answer yet; listening to a channel does not count."""

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from tests.server.postgres import PostgresServer
+from tests.server.storage.planted import HELD, plant
 from tests.server.storage.scene import (
     HOUR,
     START,
@@ -496,45 +497,74 @@ TestJournaling.settings = settings(
 
 # Mutants: the machine must find each of them out.
 
-HELD = ("mine", "run_stateless", "step", "settle", "unfinished_of")
-
-MUTANTS = {
-    "ignores the attempt": ("attempt = ?", "? IS NOT NULL"),
-    "skips the lease": ("p.lease_until > CAST(round(", "0 < CAST(round("),
-    "writes turns that have ended": ("ended_at IS NULL", "ended_at IS ended_at"),
-}
-
 
 def planted(monkeypatch: pytest.MonkeyPatch, mutant: str) -> int:
     """Plant a bug in the conditions of all writes; return in how many."""
-    right, wrong = MUTANTS[mutant]
-    changed = {name: SQL[name].replace(right, wrong) for name in HELD if right in SQL[name]}
-    for name, statement in changed.items():
+    cheating: dict[str, str] = {}
+    for name in HELD:
+        plant(name, mutant, cheating)
+    for name, statement in cheating.items():
         monkeypatch.setitem(SQL, name, statement)
-    return len(changed)
+    return len(cheating)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+CHEATS = ("ignores the attempt", "skips the lease", "writes turns that have ended")
+LONG = settings(
+    max_examples=400,
+    stateful_step_count=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+@pytest.mark.parametrize("mutant", CHEATS)
 def test_journal_that_cheats_is_found_out(monkeypatch: pytest.MonkeyPatch, mutant: str) -> None:
     assert planted(monkeypatch, mutant) >= 3
-    bounded = settings(
-        max_examples=400,
-        stateful_step_count=60,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
     with pytest.raises(AssertionError):
-        run_machine(Journaling, settings=bounded)
+        run_machine(Journaling, settings=LONG)
 
 
-def test_postgres_keeps_the_journal_as_the_model_does(postgres: PostgresServer) -> None:
+def in_postgres(postgres: PostgresServer) -> type[Journaling]:
     class InPostgres(Journaling):
         def made(self) -> tuple[Adapter, list[JournaledStorage]]:
             adapter = PostgresAdapter(postgres.emptied())
             return adapter, [adapter.storage(StillClock()) for _ in range(2)]
 
-    run_machine(InPostgres, settings=settings(TestJournaling.settings, max_examples=10))
+    return InPostgres
+
+
+def test_postgres_keeps_the_journal_as_the_model_does(postgres: PostgresServer) -> None:
+    run_machine(in_postgres(postgres), settings=settings(TestJournaling.settings, max_examples=10))
+
+
+def zombies_write(machine: Journaling) -> None:
+    """Write from every kind of place that must be refused, without looking for them."""
+    machine.begin()
+    place = machine.queue(slot=0, which=0, kind="dispatch")
+    machine.run(place)
+    machine.thaw(which=0, succeeded=True, ends=False)
+    ended = machine.start(slot=0, which=1, kind="complete")
+    machine.settle(ended, "done")
+    machine.settle(ended, "failed")
+    machine.thaw(which=0, succeeded=False, ends=True)
+    machine.messages_are_stored_once_and_in_order()
+
+
+@pytest.mark.parametrize("mutant", ["none", *CHEATS])
+def test_journal_that_cheats_in_postgres_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer, mutant: str
+) -> None:
+    machine = in_postgres(postgres)()
+    try:
+        if mutant == "none":
+            zombies_write(machine)
+        else:
+            assert planted(monkeypatch, mutant) >= 3
+            with pytest.raises(AssertionError):
+                zombies_write(machine)
+    finally:
+        machine.teardown()

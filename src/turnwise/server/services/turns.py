@@ -137,6 +137,12 @@ class TurnService:
             subscribe(CANCELLED, heard=self._cancelled, missed=lambda: None),  # the flusher looks for itself
         ]
 
+    async def retire(self) -> None:
+        """Leave to other processes what they can begin as well: dispatches that wait here, and turns of the dead."""
+        if self._lease.held:
+            self._lease.retire()
+            await self._hand_over(running=False)
+
     async def shutdown(self, grace: float) -> None:
         """Begin no more turns, and let running ones end for `grace` seconds.
 
@@ -144,9 +150,9 @@ class TurnService:
         Others are broken off then; what they said is kept.
         """
         self._stopping = True
+        await self.retire()
+        await self._running.wait(grace)
         if self._lease.held:
-            await self._hand_over(running=False)
-            await self._running.wait(grace)
             await self._hand_over(running=True)
         self._running.abort_all("the server is shutting down")
         await self._running.wait(5.0)
@@ -158,7 +164,6 @@ class TurnService:
 
     async def _hand_over(self, *, running: bool) -> None:
         """Let others go on with what is dispatched, at once."""
-        self._lease.retire()
         self._running.leave(running=running)
         try:
             await self._storage.hand_over(self._lease.process_id, running=running)
