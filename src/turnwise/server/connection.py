@@ -10,7 +10,7 @@ from typing import Final, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["HEAD_BYTES", "bounded_protocol"]
+__all__ = ["HEAD_BYTES", "BoundedProtocol", "bounded_protocol"]
 
 HEAD_BYTES: Final = 65_536
 SOON: Final = 0.01
@@ -56,6 +56,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which waits for ever for a request's head and takes any amount of it."""
 
     head_timeout: float = 10.0
+    patience: float | None = None
+    """Seconds that a connection which asks nothing is still kept, once the server stops."""
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes: int = 0
     _in_body: bool = False
@@ -65,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Expect a head."""
         super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
         self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
+        if self.patience is not None:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
@@ -102,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def shutdown(self) -> None:
-        """End the connection with the next answer, or when nothing was asked for the configured idle time.
+        """End the connection with the next answer, or when nothing is asked for as long as `patience`.
 
         The answers to come are expected to say that they are the last. One that has begun cannot say it any more: after
         it, another request may be on its way, and is answered too.
@@ -110,7 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._leaving:
             return
         self._leaving = True
-        self.timeout_keep_alive = self.config.timeout_keep_alive
+        self.timeout_keep_alive = self.patience or 0.0  # type: ignore[assignment]  # the loop takes any number
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = cycle.keep_alive and cycle.response_started
@@ -176,6 +180,6 @@ def _has_arrived(transport: asyncio.Transport) -> bool:
     return bool(waiting.poll(0))
 
 
-def bounded_protocol(head_timeout: float) -> type[HttpToolsProtocol]:
-    """Return the protocol class with this bound, in seconds."""
+def bounded_protocol(head_timeout: float) -> type[BoundedProtocol]:
+    """Return a protocol class with this bound, in seconds, for one server."""
     return type("BoundedProtocol", (BoundedProtocol,), {"head_timeout": head_timeout})
