@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -16,6 +16,7 @@ from turnwise.server.services.activity import stored_arguments
 from turnwise.server.services.arguments import ArgumentsError
 from turnwise.server.services.channel_access import WaitingChannels
 from turnwise.server.services.functions import FunctionSet
+from turnwise.server.storage.journal import Place
 from turnwise.types._base import OMIT, Omit
 from turnwise.types.event import (
     Event,
@@ -94,11 +95,14 @@ class Caller:
         emit: Emit,
         *,
         conversation_id: str | None = None,
+        place: Place | None = None,
     ) -> Sequence[CallOutcome]:
         """Execute the calls of one reply side by side, those that share a channel one after another.
 
         `emit` is told of waits as they begin and end, also of one that ended without an answer: its message is then
         the error that the model is told. The outcomes are in the calls' order. Cancelled, it stops to listen.
+
+        Waits of a turn of `conversation_id` that has a `place` can be answered with its tokens through any process.
 
         The `id` of a call goes out with its wait and comes back with its result: give calls ids that no other call on
         their channel has or had (`numbered`).
@@ -114,7 +118,7 @@ class Caller:
 
         async def answer(channel: str, indices: Sequence[int]) -> None:
             for index in indices:
-                wait = _Wait(account_id, conversation_id, channel, calls[index])
+                wait = _Wait(account_id, conversation_id, place, channel, calls[index])
                 outcomes[index] = await self._answer(wait, emit)
 
         await _side_by_side([answer(channel, indices) for channel, indices in queues.items()])
@@ -147,19 +151,22 @@ class Caller:
 
     async def _message(self, wait: _Wait, emit: Emit) -> object:
         """Return the first message that answers the call. It listens before anybody is told of the call."""
-        async with self._waits.wait_on(wait.account_id, wait.channel) as messages:
-            with self._open_to_tokens(wait):
-                emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
-                async for message in messages:
-                    if not _is_foreign(message, wait.call.id):
-                        return message
+        async with self._waits.wait_on(wait.account_id, wait.channel) as messages, self._open_to_tokens(wait):
+            emit([WaitForChannelMessageBeginEvent(data=wait.told(), created_at=self._clock())])
+            async for message in messages:
+                if not _is_foreign(message, wait.call.id):
+                    return message
         raise Unavailable(f"The server stopped waiting for the result of {wait.call.name}. Try again.")
 
-    def _open_to_tokens(self, wait: _Wait) -> AbstractContextManager[None]:
+    @asynccontextmanager
+    async def _open_to_tokens(self, wait: _Wait) -> AsyncGenerator[None]:
         """Let the session tokens of the conversation answer."""
         if self._waiting is None or wait.conversation_id is None:
-            return nullcontext()
-        return self._waiting.wait(wait.account_id, wait.conversation_id, wait.channel)
+            yield
+            return
+        with self._waiting.wait(wait.account_id, wait.conversation_id, wait.channel):
+            async with self._waiting.share(wait.place, wait.call.id, wait.channel):
+                yield
 
     def _unanswered(self, wait: _Wait, why: str, emit: Emit) -> CallOutcome:
         error: dict[str, object] = {"error": why}
@@ -176,6 +183,7 @@ class _Wait:
 
     account_id: str
     conversation_id: str | None
+    place: Place | None
     channel: str
     call: FunctionCall
 

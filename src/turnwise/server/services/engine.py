@@ -235,6 +235,7 @@ class Loop:
             asked.functions,
             self._turn.emit,
             conversation_id=asked.conversation_id,
+            place=self._exchange.place,
         )
         progress.calls += len(outcomes)
         answers = [_response(outcome) for outcome in outcomes if not outcome.unanswered]

@@ -32,6 +32,7 @@ __all__ = [
     "TurnLost",
     "TurnRow",
     "TurnState",
+    "WaitStore",
 ]
 
 TurnKind = Literal["complete", "receive", "dispatch"]
@@ -181,7 +182,23 @@ class ChannelStore(Protocol):
         ...
 
 
-class Journal(ChannelStore, Protocol):
+class WaitStore(Protocol):
+    """The channels on which running turns wait for the results of calls, as all processes see them."""
+
+    async def begin_wait(self, place: Place, call_id: str, channel_id: str) -> None:
+        """Store that a turn waits on a channel for the result of a call."""
+        ...
+
+    async def end_wait(self, place: Place, call_id: str) -> None:
+        """Forget it."""
+        ...
+
+    async def waited_on(self, account_id: str, conversation_id: str, channel_id: str) -> bool:
+        """Tell whether the running turn of the conversation waits on the channel, in a process that has a lease."""
+        ...
+
+
+class Journal(ChannelStore, WaitStore, Protocol):
     """Turns and their leases."""
 
     async def register_process(self, process_id: str, *, lease_ms: int) -> None:

@@ -71,6 +71,7 @@ NOUNS: Final = (
     "channels",
     "deployment",
     "rates",
+    "waits",
 )
 
 _PLACEHOLDER: Final = re.compile(r"\?(\d*)")

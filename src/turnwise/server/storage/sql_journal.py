@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from turnwise.server.storage.base import Exchange, Once, TurnStart
 from turnwise.server.storage.jobs import channels as jobs
-from turnwise.server.storage.jobs import journal, turns
+from turnwise.server.storage.jobs import journal, turns, waits
 from turnwise.server.storage.journal import ChannelRow, Flush, NewTurn, Place, Publication, TurnRow, TurnState
 from turnwise.server.storage.sql_database import SqlDatabase
 from turnwise.types.message import Message
@@ -171,6 +171,17 @@ class SqlJournal(SqlDatabase):
         return await self._write(
             lambda db: journal.cancel_turn(db, account_id, conversation_id, channel_id, now), to=conversation_id or ""
         )
+
+    # Waits
+
+    async def begin_wait(self, place: Place, call_id: str, channel_id: str) -> None:
+        await self._write(lambda db: waits.begin_wait(db, place, call_id, channel_id))
+
+    async def end_wait(self, place: Place, call_id: str) -> None:
+        await self._write(lambda db: waits.end_wait(db, place, call_id))
+
+    async def waited_on(self, account_id: str, conversation_id: str, channel_id: str) -> bool:
+        return await self._read(lambda db: waits.waited_on(db, account_id, conversation_id, channel_id))
 
     # Channels
 

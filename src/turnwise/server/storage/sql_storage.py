@@ -18,7 +18,17 @@ from turnwise.server.storage.base import (
     UsedTokens,
     Vote,
 )
-from turnwise.server.storage.jobs import accounts, channels, conversations, idempotency, listing, rates, turns, upkeep
+from turnwise.server.storage.jobs import (
+    accounts,
+    channels,
+    conversations,
+    idempotency,
+    listing,
+    rates,
+    turns,
+    upkeep,
+    waits,
+)
 from turnwise.server.storage.jobs import messages as stored
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.rates import Others, Tally
@@ -219,4 +229,5 @@ _PURGES: Final[Sequence[tuple[_Purge, int]]] = (
     (turns.purge_turns, 10 * PURGE_AT_ONCE),
     (channels.purge_channels, ROWS_AT_ONCE),
     (rates.purge_rates, ROWS_AT_ONCE),
+    (waits.purge_waits, ROWS_AT_ONCE),
 )
