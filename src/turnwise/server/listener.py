@@ -89,6 +89,7 @@ class Listener(uvicorn.Server):
             connection.shutdown()
         for accepted in last:
             await loop.connect_accepted_socket(self._connection, accepted)
+        await self._application.retire()
         while self._somebody_waits() and loop.time() < end and not self.force_exit:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(TICK)
         draining = asyncio.create_task(self._application.drain(max(0.0, end - loop.time())))
