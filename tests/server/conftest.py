@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.server.asgi import Api, ScriptedModels
+from tests.server.pgbouncer import Pooler, own_pooler
 from tests.server.postgres import PostgresServer, own_server
 
 from turnwise.server.app import Adapters, create_app
@@ -20,6 +21,13 @@ def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server of this run's own."""
     with own_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
+    """Return a PgBouncer in front of `postgres`."""
+    with own_pooler(postgres) as pooler:
+        yield pooler
 
 
 @pytest.fixture

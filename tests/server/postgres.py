@@ -27,7 +27,7 @@ import pytest
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.schema import metadata
 
-__all__ = ["PostgresServer", "binaries", "blocking", "executed", "own_server", "started"]
+__all__ = ["PostgresServer", "binaries", "blocking", "executed", "own_server", "started", "unprivileged"]
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class PostgresServer:
         self.run("pg_ctl", f"--pgdata={self.folder}/data", *arguments)
 
     def run(self, program: str, *arguments: str) -> None:
-        command = [*_unprivileged(), str(self.binaries / program), *arguments]
+        command = [*unprivileged(), str(self.binaries / program), *arguments]
         done = subprocess.run(command, check=False, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert done.returncode == 0, f"{program}: {done.stderr.decode()}"
 
@@ -175,7 +175,8 @@ def _user() -> pwd.struct_passwd:
         return pwd.getpwnam("nobody")
 
 
-def _unprivileged() -> list[str]:
+def unprivileged() -> list[str]:
+    """Return what a command begins with, so that root does not run it."""
     if os.geteuid() != 0:
         return []
     user = _user()

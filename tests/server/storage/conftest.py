@@ -6,16 +6,28 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer
 from tests.server.storage.scene import Adapter, PostgresAdapter, Scene, SqliteAdapter, StillClock
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The contract suites run through PgBouncer too."""
+    if "adapter" in metafunc.fixturenames:
+        pooled = ["pgbouncer"] if metafunc.definition.path.name.startswith("test_contract") else []
+        metafunc.parametrize("adapter", ["sqlite", "postgres", *pooled], indirect=True)
+
+
+@pytest.fixture
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
     if request.param == "sqlite":
         return SqliteAdapter(tmp_path / "folder" / "turnwise.db")
     server: PostgresServer = request.getfixturevalue("postgres")
-    return PostgresAdapter(server.emptied())
+    url = server.emptied()
+    if request.param == "postgres":
+        return PostgresAdapter(url)
+    pooler: Pooler = request.getfixturevalue("pooler")
+    return PostgresAdapter(url, pooler.url(url))
 
 
 @pytest.fixture

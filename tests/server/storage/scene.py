@@ -85,9 +85,11 @@ class SqliteAdapter:
 @dataclass
 class PostgresAdapter:
     url: str
+    pooled: str | None = None
+    """The URL through a pooler, where there is one in between."""
 
     def storage(self, clock: StillClock) -> JournaledStorage:
-        return PostgresStorage(self.url, clock=clock)
+        return PostgresStorage(self.pooled or self.url, clock=clock)
 
     def rows(self, table: str) -> int:
         found = blocking(lambda: executed(self.url, f"SELECT count(*) FROM {table}"))  # noqa: S608 - our tables

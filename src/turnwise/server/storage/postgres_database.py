@@ -99,7 +99,12 @@ class PostgresAddress:
     @property
     def begin(self) -> str:
         """How a transaction begins."""
-        return f"BEGIN; SET LOCAL statement_timeout = {self._milliseconds}" if self.pooled else "BEGIN"
+        if not self.pooled:
+            return "BEGIN"
+        return (
+            f"BEGIN; SET LOCAL statement_timeout = {self._milliseconds}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {self._idle}"
+        )
 
     async def connect(self) -> Connection:
         """Open a connection; one of `LOST` where that cannot be for now, `Unavailable` where it cannot be at all."""
@@ -124,7 +129,7 @@ class PostgresAddress:
         return {
             "application_name": "turnwise",
             "statement_timeout": self._milliseconds,
-            "idle_in_transaction_session_timeout": str(min(int(self._milliseconds), IDLE)),
+            "idle_in_transaction_session_timeout": self._idle,
             "jit": "off",
             **KEEPALIVE,
         }
@@ -132,6 +137,10 @@ class PostgresAddress:
     @property
     def _milliseconds(self) -> str:
         return str(int(self.statement_timeout * 1000))
+
+    @property
+    def _idle(self) -> str:
+        return str(min(int(self._milliseconds), IDLE))
 
 
 async def reach(address: PostgresAddress) -> Connection:

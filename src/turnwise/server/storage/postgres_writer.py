@@ -168,7 +168,7 @@ class PostgresWriter:
     async def _store(self, connection: Connection, group: Sequence[Ticket]) -> None:
         """Commit a group together, or each of it apart."""
         ways: Sequence[_Run] = (run_group, run_guarded)
-        if group and all(isinstance(ticket.job, Append) for ticket in group):
+        if group and not self._pooled and all(isinstance(ticket.job, Append) for ticket in group):
             group = await self._append(connection, group)
             ways = (run_guarded,)
         for run in ways:
@@ -261,6 +261,11 @@ class PostgresWriter:
             name = f"turnwise {self._id}"
             await connection.execute(f"SET application_name = '{name}'; {_SETTINGS}")
             await connection.execute(_END_PREDECESSORS.replace("$1", f"'{name}'"))
+        async with connection.transaction():
+            await self._resolve(connection)
+
+    async def _resolve(self, connection: Connection) -> None:
+        """See what became of the group that the connection before was committing."""
         try:
             last = await connection.fetchval(_LAST_GROUP, self._id)
         except asyncpg.QueryCanceledError as error:
