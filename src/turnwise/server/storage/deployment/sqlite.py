@@ -164,8 +164,14 @@ class SqliteDeployment:
                 return work(connection)
             finally:
                 connection.close()
+        running = asyncio.get_running_loop().run_in_executor(None, work, connection)
         try:
-            return await asyncio.to_thread(work, connection)
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # The thread goes on all the same, and nothing may close the connection under it.
+            connection.interrupt()
+            await asyncio.wait([running])
+            raise
         except sqlite3.Error as error:
             raise Unavailable(f"The database {self.label} did not do what was asked: {error}.") from error
 

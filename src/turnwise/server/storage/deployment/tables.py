@@ -61,8 +61,8 @@ def copied_tables() -> Sequence[StoredTable]:
 def _described(table: Table) -> StoredTable:
     columns = list(table.columns)
     return StoredTable(
-        name=table.name,
-        columns=tuple(column.name for column in columns),
+        name=str(table.name),
+        columns=tuple(str(column.name) for column in columns),
         key=tuple(place for place, column in enumerate(columns) if column.primary_key),
         booleans=tuple(place for place, column in enumerate(columns) if isinstance(column.type, Boolean)),
         wide=tuple(place for place, column in enumerate(columns) if isinstance(column.type, Text | LargeBinary)),
