@@ -408,6 +408,31 @@ async def test_workers_leave_when_their_supervisor_is_killed(database: str, log:
             raw_connection(served.url)
 
 
+def test_a_terminal_that_is_closed_ends_the_workers_instead_of_replacing_them(database: str) -> None:
+    ours, theirs = os.openpty()
+    # The first terminal that a session's leader opens is its controlling one, and the leader hears of its end.
+    begin = f"import os, sys; os.open({os.ttyname(theirs)!r}, os.O_RDWR); os.execv(sys.argv[1], sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", begin, *SERVE, "--workers", "2", "--database", database],
+        env={**os.environ, "TURNWISE_SECRET": SECRET, "TURNWISE_LOG_LEVEL": "error"},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        try:
+            os.close(theirs)
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"listening on ")
+            workers = children(process.pid)
+            assert len(workers) == 2
+            os.close(ours)
+            assert process.wait(15) == 0
+            assert not any(map(alive, workers))
+        finally:
+            process.kill()
+
+
 async def test_settings_that_cannot_be_leave_the_workers_that_run(database: str, log: Path, tmp_path: Path) -> None:
     file = tmp_path / "turnwise.toml"
     file.write_text("grace = 5\n")
