@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from tests.server.storage.planted import plant
+
 from turnwise._entry import main
 from turnwise.server.services import lease
 from turnwise.server.storage.jobs import journal, turns
@@ -18,20 +20,16 @@ from turnwise.server.storage.jobs.rows import Database, run
 from turnwise.server.storage.journal import Flush
 
 WRITES = ("mine", "run_stateless", "step", "settle")
-MINE, ANYBODYS = "attempt = ? AND owner = ?", "? IS NOT NULL AND ? IS NOT NULL"
-LEASE, ENDLESS_LEASE = "lease_until > ", "lease_until > 8640000000000000 + "
 
 
-def replace(name: str, right: str, wrong: str) -> None:
-    """Plant a bug in a statement."""
-    statement = turns.SQL[name]
-    assert right in statement, f"{name}: {statement}"
-    turns.SQL[name] = statement.replace(right, wrong)
+def cheat(names: Sequence[str], mutant: str) -> None:
+    for name in names:
+        assert plant(name, mutant), f"{name}: {turns.SQL[name]}"
 
 
 def ignore_attempts() -> None:
-    for name in WRITES:
-        replace(name, MINE, ANYBODYS)
+    cheat(WRITES, "ignores the attempt")
+    cheat(WRITES, "ignores the process")
     flush = journal.flush
 
     def flush_all(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
@@ -49,8 +47,7 @@ def ignore_attempts() -> None:
 
 
 def skip_leases() -> None:
-    for name in ("any_lapsed", "lapsed"):
-        replace(name, LEASE, ENDLESS_LEASE)
+    cheat(("any_lapsed", "lapsed"), "takes every process for dead")
 
 
 MUTANTS = {"none": lambda: None, "attempt": ignore_attempts, "lease": skip_leases}

@@ -17,19 +17,22 @@ SERVE_MUTANT = ("-m", "tests.crash.early_acknowledgement")
 
 
 class ServerProcess:
-    """`turnwise serve` on a database file, until it is killed or stopped. `environ` is added to its environment."""
+    """`turnwise serve`, until it is killed or stopped. `environ` is added to its environment."""
 
     def __init__(
         self,
         database: Path,
         *,
+        url: str | None = None,
         program: tuple[str, ...] = SERVE,
         model: str = "offline",
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        """Serve a database file, or the database at `url`; what is logged goes beside the file."""
         self._log = database.with_suffix(".log").open("ab")
+        url = url or f"sqlite:///{database}"
         self._process = subprocess.Popen(
-            [sys.executable, *program, "--port", "0", "--database", f"sqlite:///{database}", "--model", model],
+            [sys.executable, *program, "--port", "0", "--database", url, "--model", model],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "TURNWISE_SECRET": SECRET, **(environ or {})},

@@ -1,10 +1,11 @@
-"""A way to a server that can be led elsewhere, and cut."""
+"""A way to servers, or to a socket's file, that can be led elsewhere, and cut."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,10 +13,13 @@ Dice = random.Random
 
 
 class Proxy:
-    """Hands every connection on to `port`, which may change. A context manager."""
+    """Hands every connection on, to each of `ports` in turn, or to `path`; they may change. A context manager."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, *, path: Path | None = None) -> None:
+        self.ports: list[int] = []
+        self.path = path
+        self.closed = False
+        """Whether nothing is handed on: it is as if the other side were not there."""
         self.cuts = 0
         """How many connections were cut."""
         self._server: asyncio.Server | None = None
@@ -23,10 +27,15 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
     def url(self) -> str:
         """Where clients find it."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1000)
@@ -60,7 +69,7 @@ class Proxy:
         self._tasks.add(task)
         self._open.add(writer)
         try:
-            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self.port)
+            onward_reader, onward = await self._onward()
         except OSError:
             writer.transport.abort()
         else:
@@ -72,6 +81,14 @@ class Proxy:
         finally:
             self._open.discard(writer)
             self._tasks.discard(task)
+
+    async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.closed:
+            raise ConnectionRefusedError
+        if self.path is not None:
+            return await asyncio.open_unix_connection(self.path)
+        self.ports.append(self.ports.pop(0))
+        return await asyncio.open_connection("127.0.0.1", self.ports[-1])
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Server processes on one database file, a model that works, and clients that reach them by way of a proxy."""
+"""Server processes on one database, a model that works, and clients that reach them by way of a proxy."""
 
 from __future__ import annotations
 
@@ -38,29 +38,39 @@ def mutant(name: str) -> tuple[str, ...]:
 
 @dataclass
 class Scene:
-    """A model, a database file, and servers on it; clients come by way of a proxy."""
+    """A model, a database, and servers on it; clients come by way of a proxy."""
 
     worker: Worker
     database: Path
     proxy: Proxy
     client: AsyncTurnwise
     servers: contextlib.ExitStack
+    url: str | None = None
+    """Where the database is; the file unless given."""
     working: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
-    async def serve(self, program: tuple[str, ...] = CAREFUL, **environ: str) -> ServerProcess:
-        """Start a server process."""
+    async def serve(
+        self, program: tuple[str, ...] = CAREFUL, *, url: str | None = None, **environ: str
+    ) -> ServerProcess:
+        """Start a server process, which finds the database at `url` where it is not to find it as others do."""
         environ = {
             "OPENAI_BASE_URL": self.worker.base_url,
             "TURNWISE_MAX_ACCOUNT_DISPATCHES": "1000",
             "TURNWISE_LOG_LEVEL": "warning",
             **environ,
         }
-        server = await asyncio.to_thread(ServerProcess, self.database, program=program, model="m", environ=environ)
+        server = await asyncio.to_thread(
+            ServerProcess, self.database, url=url or self.url, program=program, model="m", environ=environ
+        )
         return self.servers.enter_context(server)
 
     def lead_to(self, server: ServerProcess) -> None:
         """Let clients reach this server from now on."""
-        self.proxy.port = server.port
+        self.proxy.ports = [server.port]
+
+    def lead_to_all(self, servers: Sequence[ServerProcess]) -> None:
+        """Let clients reach these servers from now on, one after another."""
+        self.proxy.ports = [server.port for server in servers]
 
     def start(self, *work: Coroutine[None, None, None]) -> None:
         """Let clients do this beside the test."""
@@ -115,12 +125,12 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(folder: Path, pace: Pace | None = None) -> AsyncGenerator[Scene]:
-    async with Worker(pace or Pace()) as worker, Proxy(0) as proxy:
+async def scene(folder: Path, pace: Pace | None = None, *, url: str | None = None) -> AsyncGenerator[Scene]:
+    async with Worker(pace or Pace()) as worker, Proxy() as proxy:
         client = AsyncTurnwise(secret=SECRET, base_url=proxy.url)
         with contextlib.ExitStack() as servers:
             async with client:
-                stage = Scene(worker, folder / "turns.db", proxy, client, servers)
+                stage = Scene(worker, folder / "turns.db", proxy, client, servers, url)
                 try:
                     yield stage
                 finally:

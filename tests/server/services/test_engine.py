@@ -387,7 +387,7 @@ async def test_a_stream_whose_end_could_not_be_stored_has_an_error_in_place_of_i
     assert not {"completeEnd", "result"} & set(reply.types)
 
 
-async def test_a_dispatch_whose_end_could_not_be_stored_at_once_has_one_end(
+async def test_a_dispatch_whose_end_could_not_be_stored_is_tried_again_and_has_one_end(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = scene.api.application.adapters.storage
@@ -404,8 +404,11 @@ async def test_a_dispatch_whose_end_could_not_be_stored_at_once_has_one_end(
     conversation = await scene.api.conversation()
     await scene.api.post(f"/conversation/{conversation}/dispatch", {"text": "Hello", "channelId": channel})
     live = await scene.api.heard(channel)
-    assert [event["type"] for event in live][-2:] == ["message", "error"]
+    assert [event["type"] for event in live][-2:] == ["receiveResult", "result"]
     await asyncio.sleep(0.05)
     stored = await scene.api.heard(channel)
-    assert [event["type"] for event in stored if event["type"] in {"result", "error"}] == ["error"]
+    assert [event["type"] for event in stored if event["type"] in {"attempt", "result", "error"}] == [
+        "attempt",
+        "result",
+    ]
     assert await scene.api.texts(conversation) == [("user", "Hello"), ("bot", "Hi.")]

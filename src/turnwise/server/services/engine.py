@@ -54,7 +54,10 @@ class Engine:
     pace: Pace = field(default_factory=Pace)
 
     async def run(self, turn: Turn, exchange: TurnExchange) -> None:
-        """Run a turn to its end. What goes wrong before its first event is raised."""
+        """Run a turn to its end. What goes wrong before its first event is raised.
+
+        So is `Unavailable`, whenever it comes, where a dispatched turn can be gone on with: it has not ended.
+        """
         try:
             begun = await exchange.begin(turn)
         except asyncio.CancelledError:
@@ -72,6 +75,8 @@ class Engine:
         except TurnLost:
             raise
         except Exception as error:
+            if isinstance(error, Unavailable) and goes_on(turn):
+                raise
             # A turn whose end could not be stored must not hold its conversation.
             await exchange.withdraw(turn, error if isinstance(error, DomainError) else None)
             raise
@@ -92,6 +97,7 @@ class Loop:
         self._made: list[TextMessage] = []
         self._told: list[Event] = list(begun.events)
         self._reply = Reply(engine.clock)
+        self._resolved = False
 
     def unjournaled(self) -> tuple[str, int]:
         """Return the text that came since this was asked last, and how many tokens the turn has made."""
@@ -101,6 +107,7 @@ class Loop:
         """Go on from where the turn is, to its end."""
         try:
             self._model, self._config = await self._engine.models.resolve(self._begun.model)
+            self._resolved = True
             self._turn.emit(self._begun.events)
             reason = await self._steps()
             self._turn.settle()
@@ -113,6 +120,10 @@ class Loop:
             await self._interrupt("error", _upstream(error))
         except (TurnLost, AlreadyDone):
             raise
+        except Unavailable as error:
+            if self._resolved and goes_on(self._turn):
+                raise
+            await self._interrupt("error", error)
         except DomainError as error:
             await self._interrupt("error", error)
         except Exception:
@@ -337,6 +348,11 @@ class Loop:
             usage=Usage(token=self._progress.tokens),
             told=[*self._told, *retold],
         )
+
+
+def goes_on(turn: Turn) -> bool:
+    """Tell whether another attempt is to be made at a turn when the database is away: at what nobody waits for."""
+    return turn.feed is not None
 
 
 def aborted(turn: Turn) -> DomainError:

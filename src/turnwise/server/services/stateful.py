@@ -45,7 +45,7 @@ from turnwise.types.event import (
 )
 from turnwise.types.message import Message, TextMessage
 
-__all__ = ["Foreground", "Ground", "Resumed", "StatefulExchange", "withdraw"]
+__all__ = ["Foreground", "Ground", "Resumed", "StatefulExchange", "insist", "withdraw"]
 
 TRY_AGAIN = (0.1, 1.0, 5.0, 10.0, 10.0)
 """Seconds between tries to settle a turn while the database does not answer."""
@@ -203,7 +203,7 @@ class StatefulExchange:
             raise
         finally:
             if not begun:
-                await _insist(lambda: journal.leave_line(self.place))
+                await insist(lambda: journal.leave_line(self.place))
 
     async def _when_first(self, mode: Foreground) -> Begun | Replayed:
         give_up = asyncio.get_running_loop().time() + mode.wait
@@ -328,14 +328,14 @@ async def withdraw(
     While the database does not answer it is tried again for half a minute: then the lease is lost, too.
     """
     try:
-        await _insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
+        await insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
     except TurnLost:
         # What was to begin it may have been on its way still, and be committed by now. If it was not, it never began.
         with suppress(TurnLost):
-            await _insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
+            await insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
 
 
-async def _insist(work: Callable[[], Awaitable[None]]) -> None:
+async def insist(work: Callable[[], Awaitable[None]]) -> None:
     """Do a short write, and again while the database does not answer."""
     for delay in TRY_AGAIN:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -29,7 +30,7 @@ from turnwise.server.services.metered import Admission, MeteredExchange
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.rates import Rates
 from turnwise.server.services.running import RunningTurns
-from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange, withdraw
+from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange, insist, withdraw
 from turnwise.server.services.stateless import StatelessExchange
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import AlreadyDone, Once
@@ -56,6 +57,12 @@ from turnwise.types.conversation import (
 from turnwise.types.extension import Extensions
 
 __all__ = ["TurnService", "TurnSettings"]
+
+MOST_ATTEMPTS: Final = 20
+"""With so many attempts behind it, a turn that fails for want of the database has failed."""
+
+PUT_BACK_AFTER: Final = 0.5
+"""Seconds after which another attempt is made at a dispatched turn whose attempt failed for want of the database."""
 
 logger = logging.getLogger("turnwise.server")
 
@@ -323,11 +330,24 @@ class TurnService:
             if not turn.lost:
                 await self._withdraw(turn, row, place)
             raise
+        except Unavailable as error:
+            if row.attempt < MOST_ATTEMPTS:
+                turn.lost = True
+                await self._put_back(place)
+            else:
+                await self._withdraw(turn, row, place, error)
         except DomainError as error:
             await self._withdraw(turn, row, place, error)
         except Exception:
             await self._withdraw(turn, row, place, DomainError(BROKEN))
             raise
+
+    async def _put_back(self, place: Place) -> None:
+        """Let another attempt be made at a turn, here or elsewhere, now that the database was away for a moment."""
+        logger.warning("a turn goes on when the database answers", extra={"fields": {"turn": place.turn_id}})
+        await asyncio.sleep(PUT_BACK_AFTER)
+        await insist(lambda: self._storage.put_back(place))
+        self._lease.look()
 
     async def _run_in_line(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
         """Run a stored turn once there is room, and no turn before it in its conversation.

@@ -213,6 +213,10 @@ class Journal(ChannelStore, WaitStore, Protocol):
         """End a lease now; what the process still owned can be adopted at once."""
         ...
 
+    async def put_back(self, place: Place) -> None:
+        """Own a turn no longer, so that it can be adopted at once; nothing where it has moved on."""
+        ...
+
     async def hand_over(self, process_id: str, *, running: bool) -> None:
         """Own dispatches no longer, those that wait or with `running` all: they can be adopted at once."""
         ...

@@ -29,6 +29,9 @@ class SqlJournal(SqlDatabase):
     async def leave_process(self, process_id: str) -> None:
         await self._write(lambda db: turns.leave_process(db, process_id))
 
+    async def put_back(self, place: Place) -> None:
+        await self._write(lambda db: turns.put_back(db, place))
+
     async def hand_over(self, process_id: str, *, running: bool) -> None:
         await self._write(lambda db: turns.hand_over(db, process_id, running=running))
 

@@ -13,7 +13,7 @@ from turnwise.server.storage.jobs.messages import append
 from turnwise.server.storage.jobs.notices import tell
 from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.statements import load
-from turnwise.server.storage.journal import LEFT, LINE_MOVED, TurnKind, TurnRow, TurnState
+from turnwise.server.storage.journal import LEFT, LINE_MOVED, Place, TurnKind, TurnRow, TurnState
 from turnwise.types.message import Message
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "is_alive",
     "leave_process",
     "purge_turns",
+    "put_back",
     "register_process",
     "renew_process",
     "to_turn",
@@ -46,6 +47,11 @@ def renew_process(db: Database, process_id: str, lease_ms: int) -> bool:
 def leave_process(db: Database, process_id: str) -> None:
     run(db, SQL["leave"], process_id)
     tell(db, LEFT, None)
+
+
+def put_back(db: Database, place: Place) -> None:
+    if run(db, SQL["put_back"], place.turn_id, place.attempt, place.process_id).rowcount:
+        tell(db, LEFT, None)
 
 
 def hand_over(db: Database, process_id: str, *, running: bool) -> None:

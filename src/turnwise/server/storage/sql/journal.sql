@@ -107,6 +107,9 @@ OR {first_fragment} AND NOT EXISTS (
 -- name: leave_line
 DELETE FROM turns WHERE id = ? AND attempt = ? AND owner = ? AND state = 'waiting'
 
+-- name: put_back
+UPDATE turns SET owner = '' WHERE id = ? AND attempt = ? AND owner = ? AND ended_at IS NULL
+
 -- name: hand_over
 UPDATE turns SET owner = ''
 WHERE owner = ?1 AND kind = 'dispatch' AND ended_at IS NULL AND (state = 'waiting' OR ?2)
