@@ -103,9 +103,10 @@ class Flusher:
 
     async def _flush_forever(self) -> None:
         loop = asyncio.get_running_loop()
-        next_look = loop.time()
+        next_look = begun = loop.time()
         for tick in itertools.count():
-            await asyncio.sleep(self._pause())
+            await asyncio.sleep(self._pause(loop.time() - begun))
+            begun = loop.time()
             if not self._watched:
                 self._task = None
                 return
@@ -120,12 +121,13 @@ class Flusher:
                 logger.exception("journaling failed")
                 self._unsent = []
 
-    def _pause(self) -> float:
-        """Return how long to wait for the next tick."""
+    def _pause(self, took: float) -> float:
+        """Return how long to wait for the next tick; the last one took so many seconds."""
         if self._notices is None or not self._notices.listening:
             return self._tick
         dispatches = sum(watched.turn.feed is not None for watched in self._watched.values())
-        return min(SHORT_TICK + A_DISPATCH * dispatches, self._tick) if dispatches else self._tick
+        short = min(SHORT_TICK + A_DISPATCH * dispatches, self._tick)
+        return max(short - took, short / 2) if dispatches else self._tick
 
     async def _flush(self, tick: int) -> None:
         rounds = max(1, len(self._watched) // TEXTS_AT_ONCE)
