@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from turnwise.server.errors import LimitsReached
-from turnwise.server.services.rates import Rates
+from turnwise.server.services.rates import FRESH, Rates
 from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, Holder, Use, Verdict
 from turnwise.server.storage.base import Once, UsedTokens
 from turnwise.server.storage.rates import PERIOD_MS
@@ -19,6 +19,9 @@ __all__ = ["UNMETERED", "Left", "Meter", "Taken"]
 
 LOOK_AGAIN: Final = 0.2
 """Seconds after which a dispatched turn looks again whether there is room for it."""
+
+FRESH_NEAR: Final = 0.1
+"""Seconds for which what others counted is good enough to begin a turn by, once half of a limit is used."""
 
 HOLDERS: Final = {Holder.ACCOUNT: "The account", Holder.SESSION: "This session token"}
 
@@ -161,16 +164,18 @@ class Meter:
 
     async def take(self, *wanted: tuple[int, int]) -> Taken:
         """Count so many of each kind, all or nothing. Raises `LimitsReached`."""
+        asked = False
         while True:
             uses = self._uses()
-            refused = self._verdict(uses, wanted)
+            refused = self._verdict(uses, wanted, asked=asked)
             if refused is None:
                 return self._add(uses, wanted)
             assert self._rates is not None, "without rates nothing is refused"  # noqa: S101 - a mistake of ours
             verdict, use, kind, count = refused
             if verdict is Verdict.NO and self._rates.is_fresh(use):
                 raise self._refusal(use, kind, count)
-            if not await self._rates.ask(uses):
+            asked = await self._rates.ask(uses)
+            if not asked:
                 if verdict is Verdict.NO:
                     raise self._refusal(use, kind, count)
                 return self._add(self._uses(), wanted)
@@ -181,26 +186,28 @@ class Meter:
         period = self._rates.now() // PERIOD_MS
         return [self._rates.use(subject, holder, period) for subject, holder in self._subjects]
 
-    def _verdict(self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> tuple[Verdict, Use, int, int] | None:
+    def _verdict(
+        self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]], *, asked: bool
+    ) -> tuple[Verdict, Use, int, int] | None:
         """Return the first refusal, else the first question; `None` where there is room."""
         question: tuple[Verdict, Use, int, int] | None = None
         for use in uses:
             for kind, count in wanted:
                 if not count and kind != TOKENS:
                     continue
-                verdict = use.verdict(kind, count, alone=self._alone)
+                verdict = use.verdict(kind, count, alone=self._rates is None or self._rates.alone)
                 if verdict is Verdict.NO:
                     return verdict, use, kind, count
-                if verdict is Verdict.ASK or (kind == TOKENS and use.limits[kind] and not self._fresh(use)):
-                    question = question or (Verdict.ASK, use, kind, count)
+                if question is None and (verdict is Verdict.ASK or (not asked and self._is_stale(use, kind))):
+                    question = Verdict.ASK, use, kind, count
         return question
 
-    @property
-    def _alone(self) -> bool:
-        return self._rates is None or self._rates.alone
-
-    def _fresh(self, use: Use) -> bool:
-        return self._rates is None or self._rates.is_fresh(use)
+    def _is_stale(self, use: Use, kind: int) -> bool:
+        """Tell whether a turn should ask before it begins: it costs more than to ask, and may go on for long."""
+        if self._rates is None or kind not in {TOKENS, TURNS} or not use.limits[kind]:
+            return False
+        near = 2 * use.used[kind] >= use.limits[kind]
+        return not self._rates.is_fresh(use, FRESH_NEAR if near else FRESH)
 
     def _add(self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> Taken:
         counted: list[tuple[Use, int, int, int]] = []

@@ -97,7 +97,7 @@ class Rates:
         use = self._uses.get(subject)
         if use is None:
             use = Use(subject, holder, self._allowances[holder], period=period, processes=self._processes)
-            self._uses[subject] = use
+            self._uses[subject] = self._wanted[subject] = use  # others, or this one before a restart, may have counted
         use.roll(period)
         return use
 
@@ -105,9 +105,9 @@ class Rates:
         """Tell others of it, soon."""
         self._changed[use.subject] = use
 
-    def is_fresh(self, use: Use) -> bool:
-        """Tell whether what others counted is known well enough."""
-        return self.alone or self._monotonic() - use.read_at < FRESH
+    def is_fresh(self, use: Use, seconds: float = FRESH) -> bool:
+        """Tell whether what others counted was read no longer ago than that, or there are none."""
+        return self.alone or self._monotonic() - use.read_at < seconds
 
     async def ask(self, uses: Sequence[Use]) -> bool:
         """Exchange now. False: the database does not answer."""
@@ -130,7 +130,7 @@ class Rates:
             await self._tick()
 
     async def _tick(self) -> None:
-        if self.alone and self._answer is None and self._monotonic() - self._exchanged_at < TICK_ALONE:
+        if self.alone and not self._wanted and self._monotonic() - self._exchanged_at < TICK_ALONE:
             with contextlib.suppress(Exception):  # the next exchange tells of it
                 await self._look(())
             if self.alone:
