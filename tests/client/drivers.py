@@ -46,6 +46,16 @@ class Blocking:
                     break
         return stream
 
+    def until(self, last: Callable[[Any], bool], name: str, /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Return the events of a stream that is left at the one which is `last`."""
+        found: list[Any] = []
+        with self.method(name)(*args, **kwargs) as stream:
+            for event in stream:
+                found.append(event)
+                if last(event):
+                    break
+        return found
+
     def call_while_streaming(self, streamed: str, name: str, conversation: str, **kwargs: Any) -> Any:
         """Call `name` after the first token of a stream of the same conversation, which stays open meanwhile."""
         with self.method(streamed)(conversation, **kwargs) as stream:
@@ -112,6 +122,20 @@ class Awaiting:
             return stream
 
         return self._run(leave)
+
+    def until(self, last: Callable[[Any], bool], name: str, /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Return the events of a stream that is left at the one which is `last`."""
+
+        async def take() -> list[Any]:
+            found: list[Any] = []
+            async with self.method(name)(*args, **kwargs) as stream:
+                async for event in stream:
+                    found.append(event)
+                    if last(event):
+                        break
+            return found
+
+        return self._run(take)
 
     def call_while_streaming(self, streamed: str, name: str, conversation: str, **kwargs: Any) -> Any:
         """Call `name` after the first token of a stream of the same conversation, which stays open meanwhile."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable, Generator
@@ -11,11 +10,13 @@ from typing import TypeVar
 
 import pytest
 from tests.client.drivers import Awaiting, Blocking, Driver
+from tests.deployed import DEPLOYED, RETRIES, account_of, serving
 from tests.server.asgi import ScriptedModels
 
 from turnwise import (
     AuthenticationError,
     BadRequestError,
+    ChannelMessageEvent,
     CompleteBeginEvent,
     CompleteEndEvent,
     ConflictError,
@@ -40,11 +41,9 @@ from turnwise import (
     TotalTimeout,
     UsageEvent,
 )
-from turnwise.server.embed import EmbeddedServer, embedded
-from turnwise.server.ids import new_id, now
-from turnwise.server.services.account import AccountService
+from turnwise.server.embed import EmbeddedServer
+from turnwise.server.ids import new_id
 from turnwise.server.settings import Settings
-from turnwise.server.storage.open import storage_at
 
 T = TypeVar("T")
 
@@ -56,34 +55,27 @@ def models() -> ScriptedModels:
 
 @pytest.fixture(scope="module")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if DEPLOYED is not None:
+        return DEPLOYED.database
     return f"sqlite:///{tmp_path_factory.mktemp('server') / 'turnwise.db'}"
 
 
 @pytest.fixture(scope="module")
 def server(database_url: str, models: ScriptedModels) -> Generator[EmbeddedServer]:
     settings = Settings(database_url=database_url, ping_interval=0.2, turn_timeout=0.5, grace=1)
-    with embedded(settings=settings, models=models) as server:
+    with serving(settings, models) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def other_secret(server: EmbeddedServer, database_url: str) -> str:
     """The secret of another account of the same server."""
-
-    async def make() -> str:
-        storage = storage_at(database_url)
-        await storage.open()
-        try:
-            return (await AccountService(storage, new_id=new_id, clock=now).create_secret("other")).secret
-        finally:
-            await storage.close()
-
-    return asyncio.run(make())
+    return account_of(database_url, "other")
 
 
 @pytest.fixture(params=[Blocking, Awaiting], ids=["blocking", "async"])
 def api(request: pytest.FixtureRequest, server: EmbeddedServer) -> Generator[Driver]:
-    driver = request.param(base_url=server.url, secret=server.secret, retries=0)
+    driver = request.param(base_url=server.url, secret=server.secret, retries=RETRIES)
     yield driver
     driver.close()
 
@@ -248,7 +240,47 @@ def test_requests_by_hand_reach_the_server(api: Driver, conversation: str) -> No
     assert len(events) == 1
 
 
-def test_leaving_a_stream_early_keeps_what_was_said(api: Driver, conversation: str, models: ScriptedModels) -> None:
+def test_a_dispatch_is_followed_to_its_result(api: Driver, conversation: str) -> None:
+    events, stream = api.stream("dispatch_stream", conversation, text="hello")
+    assert isinstance(events[0], SendResultEvent)
+    assert isinstance(events[-1], ResultEvent)
+    assert stream.text == stream.result.text == "You said: hello"
+    assert api.call("turn", conversation).state == "done"
+    assert [item.text for item in api.items("message.list", conversation)] == ["hello", "You said: hello"]
+
+
+def test_a_dispatch_is_read_on_its_channel(api: Driver, conversation: str) -> None:
+    channel = api.call("dispatch", conversation, text="hello").channel_id
+    api.root = api.client.channel
+    heard = api.until(lambda each: each.data["type"] == "result", "subscribe", channel, history_length=100)
+    assert [each.data["type"] for each in heard[:2]] == ["sendResult", "completeBegin"]
+    assert [each.data["data"]["text"] for each in heard if each.data["type"] == "message"] == ["You said: hello"]
+
+
+def test_a_resumable_stream_answers_what_was_said(api: Driver, conversation: str) -> None:
+    events, stream = api.stream("complete_stream", conversation, text="hello", resumable=True)
+    assert isinstance(events[-1], ResultEvent)
+    assert stream.text == stream.result.text == "You said: hello"
+    again, followed = api.stream("complete_stream", conversation, text="again", resumable=True)
+    assert isinstance(again[-1], ResultEvent)
+    assert followed.text == "You said: again"
+
+
+def test_a_channel_gives_what_was_published_in_order(api: Driver) -> None:
+    channel = new_id()
+    api.root = api.client.channel
+    for number in range(3):
+        assert api.call("publish", channel, message={"number": number}).id == channel
+
+    def is_last(each: ChannelMessageEvent) -> bool:
+        return each.data == {"number": 2}
+
+    heard = api.until(is_last, "subscribe", channel, history_length=10)
+    assert [each.data for each in heard] == [{"number": 0}, {"number": 1}, {"number": 2}]
+    assert [each.data for each in api.until(is_last, "subscribe", channel, after=heard[1].seq)] == [{"number": 2}]
+
+
+def test_leaving_a_stream_early_keeps_what_was_said(api: Driver, conversation: str) -> None:
     api.call("update", conversation, model="slow")
     stream = api.leave_early("complete_stream", conversation, text="hello")
     assert stream.text == "Well"
@@ -259,7 +291,7 @@ def test_leaving_a_stream_early_keeps_what_was_said(api: Driver, conversation: s
 
 
 def _eventually(look: Callable[[], list[T]]) -> list[T]:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15  # a process that died is missed after 6 seconds
     while not (found := look()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -333,6 +365,7 @@ def test_an_idempotency_key_gives_the_same_answer_and_refuses_another_body(api: 
     assert (refused.value.status, refused.value.code) == (409, "CONFLICT")
 
 
+@pytest.mark.holds_a_stream
 def test_a_reply_that_waits_too_long_for_the_one_before_it_is_409(api: Driver, conversation: str) -> None:
     api.call("update", conversation, model="slow")
     with pytest.raises(ConflictError) as refused:
@@ -340,6 +373,7 @@ def test_a_reply_that_waits_too_long_for_the_one_before_it_is_409(api: Driver, c
     assert (refused.value.status, refused.value.code) == (409, "CONFLICT")
 
 
+@pytest.mark.holds_a_stream
 def test_a_message_is_stored_while_a_reply_is_made(api: Driver, conversation: str) -> None:
     api.call("update", conversation, model="slow")
     assert api.call_while_streaming("complete_stream", "send", conversation, text="hi").id
@@ -361,14 +395,14 @@ def test_what_the_server_cannot_do_yet_is_501_and_named(api: Driver, field: str)
 
 def test_a_busy_model_is_429_and_says_when(api: Driver) -> None:
     with pytest.raises(RateLimitError, match="busy") as refused:
-        api.call("complete", None, model="refuses", messages=[{"type": "user", "text": "hi"}])
+        api.call("complete", None, model="refuses", messages=[{"type": "user", "text": "hi"}], retries=0)
     assert refused.value.retry_after == 7
 
 
 def test_a_model_that_breaks_off_is_5xx(api: Driver, conversation: str) -> None:
     api.call("update", conversation, model="breaks")
     with pytest.raises(ServerError, match="broke off") as failed:
-        api.call("complete", conversation, text="hi")
+        api.call("complete", conversation, text="hi", retries=0)
     assert (failed.value.status, failed.value.code) == (502, "BAD_GATEWAY")
 
 
@@ -382,9 +416,9 @@ def test_a_model_that_breaks_off_ends_a_stream_with_its_error(api: Driver, conve
 def test_silence_and_slowness_are_timeouts_of_their_own(api: Driver) -> None:
     silent = {"model": "silent", "messages": [{"type": "user", "text": "hi"}]}
     with pytest.raises(TotalTimeout):
-        api.call("complete", None, silent, timeout=0.3)
+        api.call("complete", None, silent, timeout=0.3, retries=0)
     with pytest.raises(IdleTimeout):
-        api.call("complete", None, silent, timeout=Timeout(idle=0.3))
+        api.call("complete", None, silent, timeout=Timeout(idle=0.3), retries=0)
 
 
 def test_pings_keep_a_silent_stream_alive(api: Driver) -> None:
@@ -396,7 +430,7 @@ def test_pings_keep_a_silent_stream_alive(api: Driver) -> None:
 def test_no_server_is_a_connect_error(api: Driver) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        elsewhere = api.with_options(base_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        elsewhere = api.with_options(base_url=f"http://127.0.0.1:{unused.getsockname()[1]}", retries=0)
         with pytest.raises(ConnectError):
             elsewhere.call("list")
         with pytest.raises(ConnectError):

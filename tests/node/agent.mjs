@@ -1,10 +1,10 @@
 // A small agent on the official Node client: the bot's functions are answered here, over channels.
-// BASE_URL and SECRET come from the environment; what happened goes to stdout as one JSON object.
+// What happened goes to stdout as one JSON object.
 import { randomUUID } from 'node:crypto'
 import { ChannelClient } from '@chatbotkit/sdk/channel/index.js'
 import { ConversationClient } from '@chatbotkit/sdk/conversation/index.js'
+import { options } from './options.mjs'
 
-const options = { secret: process.env.SECRET, baseUrl: process.env.BASE_URL, retries: 0 }
 const conversations = new ConversationClient(options)
 const channels = new ChannelClient(options)
 
@@ -54,6 +54,7 @@ async function follow(events, answer) {
   const types = []
   let text = ''
   let finished = false
+  let attempts = 0
   for await (const { type, data } of events) {
     if (types.at(-1) !== type) types.push(type)
     if (type === 'token') {
@@ -61,17 +62,31 @@ async function follow(events, answer) {
       finished = false
     }
     if (type === 'message') finished = true
+    if (type === 'attempt') {
+      attempts++ // another server went on: the unfinished message begins anew
+      if (!finished) text = ''
+    }
     if (type === 'waitForChannelMessageBegin') await answer(data)
-    if (type === 'result') return { types, text, result: data }
+    if (type === 'result') return { types, text, attempts, result: data }
   }
   throw new Error(`no result came: ${types}`)
 }
 
-/** The events that a dispatch publishes. */
-async function* published(channelId) {
-  for await (const event of channels.subscribe(channelId, { historyLength: 1000 }).stream()) {
-    if (event.type === 'message') yield event.data
+/** The messages of a channel. Where a subscription breaks, another one goes on after the last message that came. */
+async function* subscribed(channelId) {
+  let after = 0
+  for (let broken = 0; broken < 10; broken++) {
+    try {
+      for await (const { type, data, seq } of channels.subscribe(channelId, { historyLength: 1000 }).stream()) {
+        if (type !== 'message' || seq <= after) continue
+        after = seq
+        yield data
+      }
+    } catch (error) {
+      if (!options.retries) throw error
+    }
   }
+  throw new Error('the subscription ended')
 }
 
 async function complete(id, request) {
@@ -84,15 +99,14 @@ async function dispatch(id, request) {
   const called = []
   const { functions, answer } = offered(called)
   const { channelId } = await conversations.dispatch(id, { ...request, functions })
-  return { ...(await follow(published(channelId), answer)), called }
+  return { ...(await follow(subscribed(channelId), answer)), called }
 }
 
 async function talk() {
   const channel = randomUUID()
   await channels.publish(channel, { message: { number: 1, text: 'Grüße 😀 \u2028' } })
   const heard = []
-  for await (const { type, data } of channels.subscribe(channel, { historyLength: 10 }).stream()) {
-    if (type !== 'message') continue
+  for await (const data of subscribed(channel)) {
     heard.push(data)
     if (heard.length === 3) break
     await channels.publish(channel, { message: { number: heard.length + 1 } })

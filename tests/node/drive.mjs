@@ -1,8 +1,8 @@
 // Drives a server through every method of the official Node client's ConversationClient, awaited and streamed.
-// BASE_URL and SECRET come from the environment; what each step gave goes to stdout as one JSON object.
+// What each step gave goes to stdout as one JSON object.
 import { ConversationClient } from '@chatbotkit/sdk/conversation/index.js'
+import { options } from './options.mjs'
 
-const options = { secret: process.env.SECRET, baseUrl: process.env.BASE_URL, retries: 0 }
 const client = new ConversationClient(options)
 const steps = {}
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deployed import serving
+from tests.node.driving import CUT, drive
 from tests.server.asgi import ScriptedModels
 
-from turnwise.server.embed import embedded
 from turnwise.server.settings import Settings
 
-HERE = Path(__file__).parent
 Steps = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Steps:
     """What each step of the script gave."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed: the Node client cannot be driven")
-    if not (HERE / "node_modules/@chatbotkit/sdk").exists():
-        pytest.skip("the Node client is not installed: run `make node`")
     settings = Settings(database_url=f"sqlite:///{tmp_path_factory.mktemp('node') / 'turnwise.db'}", grace=1)
-    with embedded(settings=settings, models=ScriptedModels()) as server:
-        done = subprocess.run(
-            ["node", HERE / "drive.mjs"],
-            env={**os.environ, "BASE_URL": server.url, "SECRET": server.secret},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    assert done.returncode == 0, done.stderr
-    driven: Steps = json.loads(done.stdout)
-    return driven
+    with serving(settings, ScriptedModels()) as server:
+        told: Steps = drive("drive.mjs", server, survived=lambda told: not any(map(cut, told["steps"].values())))
+    return told
+
+
+def cut(outcome: dict[str, Any] | list[Any] | None) -> bool:
+    """Tell whether a step ended with its connection."""
+    events = outcome if isinstance(outcome, list) else [outcome]
+    return any(event and "failed" in event and event["failed"]["message"] in CUT for event in events)
 
 
 @pytest.fixture

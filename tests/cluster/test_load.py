@@ -1,0 +1,111 @@
+"""Fifty conversations at once, through a balancer, while servers die: nothing is lost, doubled or out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+import pytest
+from tests.cluster.aftermath import check
+from tests.cluster.members import Killer, cluster
+from tests.crash.scene import FULL
+from tests.crash.task import Line, Task, line_of
+from tests.crash.worker import Pace
+from tests.server.postgres import PostgresServer
+
+from turnwise import AsyncTurnwise
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+logger = logging.getLogger(__name__)
+"""Figures: `pytest --log-cli-level=INFO` shows them."""
+
+T = TypeVar("T")
+
+KILLS = 36 if FULL else 3
+CONVERSATIONS: Final = 50
+PACE: Final = Pace(first=3, words=10, delay=0.05)
+
+
+@dataclass
+class Talk:
+    """One conversation: what is said in it, in order, and what must be there in the end."""
+
+    number: int
+    conversation_id: str
+    client: AsyncTurnwise
+    expected: list[Line] = field(default_factory=list[Line])
+    replies: list[str] = field(default_factory=list[str])
+    """The ids of the replies that somebody waited for."""
+    attempts: int = 0
+    """How often another server went on with a dispatched turn."""
+    took: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Seconds that each thing took, each time."""
+
+    async def go_on_until(self, killer: Killer, kills: int) -> None:
+        """Send, complete and dispatch, one after another, until so many servers were killed."""
+        turn = 0
+        while killer.count < kills:
+            turn += 1
+            note, question = f"note {turn}", f"question {turn}"
+            await self._timed("send", self.client.conversation.send(self.conversation_id, text=note))
+            completing = self.client.conversation.complete(self.conversation_id, text=question)
+            answer = await self._timed("complete", completing)
+            assert answer.text == f"You said: {question}"
+            self.replies.append(answer.id)
+            task = Task(1000 * self.number + turn, self.conversation_id, PACE)
+            await self._timed("dispatch", task.dispatch(self.client, resumable=True))
+            assert task.text == task.answer
+            assert task.told == task.reply
+            self.attempts += len(task.attempts)
+            said = [("user", note), ("user", question), ("bot", answer.text), ("user", task.said), *task.reply]
+            self.expected += said
+
+    async def check(self) -> None:
+        """Assert that the conversation holds what was said, once and in order."""
+        messages = [each async for each in self.client.conversation.message.list(self.conversation_id)]
+        # A reply that was waited for ends with its server; its request, sent again, got another one.
+        broken = [each for each in messages if (each.meta or {}).get("interrupted")]
+        assert all(each.type == "bot" and (each.meta or {})["interrupted"] is True for each in broken)
+        assert [line_of(each) for each in messages if each not in broken] == self.expected
+        assert [each.id for each in messages if each.id in self.replies] == self.replies
+
+    async def _timed(self, name: str, work: Awaitable[T]) -> T:
+        began = time.monotonic()
+        result = await work
+        self.took.setdefault(name, []).append(time.monotonic() - began)
+        return result
+
+
+async def test_fifty_conversations_lose_and_double_nothing_while_one_of_three_processes_is_killed_every_five_seconds(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with (
+        cluster(tmp_path, postgres.database(), pace=PACE) as running,
+        AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=5) as client,
+    ):
+        made = await asyncio.gather(*(client.conversation.create() for _ in range(CONVERSATIONS)))
+        talks = [Talk(number, each.id, client) for number, each in enumerate(made, 1)]
+        async with running.killing() as killer, asyncio.TaskGroup() as group:
+            for talk in talks:
+                group.create_task(talk.go_on_until(killer, KILLS))
+        attempts = sum(talk.attempts for talk in talks)
+        logger.info(
+            "%d kills, %d requests, %d cut, %d turns taken over",
+            *(killer.count, len(running.balancer.exchanges), len(running.balancer.cut), attempts),
+        )
+        for name in ("send", "complete", "dispatch"):
+            took = sorted(each for talk in talks for each in talk.took[name])
+            median, most = took[len(took) // 2], took[int(len(took) * 0.99)]
+            logger.info(
+                "%d x %s: p50 %.0f ms, p99 %.1f s, at most %.1f s", len(took), name, 1000 * median, most, took[-1]
+            )
+        await asyncio.gather(*(talk.check() for talk in talks))
+        await check(running)
+        assert running.balancer.cut
+        assert attempts
