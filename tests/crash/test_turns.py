@@ -201,7 +201,7 @@ async def test_a_process_that_takes_every_other_for_dead_is_found_out(tmp_path: 
             await one_dies(stage, mutant("lease"))
 
 
-async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> str:
+async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int, *, patience: float = 30) -> str:
     """Freeze a process for longer than its lease, and let it go on in the midst of the work of the one after it."""
     next_one = SERVE if sleeper == SERVE else mutant("none")
     frozen, living = await asyncio.gather(stage.serve(sleeper), stage.serve(next_one))
@@ -222,8 +222,8 @@ async def one_sleeps(stage: Scene, sleeper: tuple[str, ...], lease_ms: int) -> s
         await stage.settled(tasks)
         took = time.monotonic() - asleep
         frozen.thaw()
-        await stage.done(30)
-        await stage.ended(tasks, 30)
+        await stage.done(patience)
+        await stage.ended(tasks, patience)
         assert all(task.text is None for task in completed)
         before = await stage.stored(tasks)
         await asyncio.sleep(0.5)
@@ -248,7 +248,7 @@ async def test_a_process_that_slept_through_its_lease_writes_nothing_when_it_wak
 async def test_a_process_that_writes_whoever_runs_the_turn_is_found_out(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW_TO_CALL) as stage:
         with pytest.raises((AssertionError, TimeoutError)):
-            await one_sleeps(stage, mutant("attempt"), SHORT_LEASE_MS)
+            await one_sleeps(stage, mutant("attempt"), SHORT_LEASE_MS, patience=10)
 
 
 async def test_streams_outlive_connections_that_are_cut_at_random(tmp_path: Path) -> None:
