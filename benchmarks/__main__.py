@@ -30,6 +30,7 @@ ROWS = {
     "many_streams": "many_streams",
     "serve": "serve",
     "scale": "scale",
+    "copy": "copy",
 }
 """What each row is called, and the module of `benchmarks.rows` that measures it."""
 

@@ -22,6 +22,7 @@ from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.sql_database import Job
 
 __all__ = [
+    "ESCAPE",
     "LOST",
     "PATIENCE",
     "PAUSE",
@@ -76,7 +77,7 @@ NOUNS: Final = (
 
 _PLACEHOLDER: Final = re.compile(r"\?(\d*)")
 
-_ESCAPE: Final = "\ufdd0"
+ESCAPE: Final = "\ufdd0"
 """PostgreSQL stores no NUL. It is written as this noncharacter and a 0, the noncharacter itself as it and a 1."""
 
 
@@ -176,8 +177,8 @@ def numbered(statement: str) -> str:
 
 def stored_text(text: str) -> str:
     """Return a text as PostgreSQL can store it."""
-    if "\0" in text or _ESCAPE in text:
-        return text.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
+    if "\0" in text or ESCAPE in text:
+        return text.replace(ESCAPE, ESCAPE + "1").replace("\0", ESCAPE + "0")
     return text
 
 
@@ -203,13 +204,13 @@ def waited(answer: Awaitable[T]) -> T:
 def original(row: asyncpg.Record) -> tuple[Any, ...]:
     """Return what a row holds, its texts as they were before `stored_text`."""
     values = tuple(row.values())
-    if any(type(value) is str and _ESCAPE in value for value in values):
+    if any(type(value) is str and ESCAPE in value for value in values):
         return tuple(_original(value) if type(value) is str else value for value in values)
     return values
 
 
 def _original(text: str) -> str:
-    return text.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
+    return text.replace(ESCAPE + "0", "\0").replace(ESCAPE + "1", ESCAPE)
 
 
 def _count(status: str) -> int:

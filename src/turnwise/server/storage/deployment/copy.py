@@ -4,6 +4,9 @@ What is copied is committed chunk by chunk, each together with the place it reac
 at any moment goes on there. At the end both databases are read anew and compared, table by table; until they agree, no
 Turnwise serves the target.
 
+Indexes are there from the beginning. What comes in the order of its key, as here, goes to the end of nearly all of
+them, and a target whose schema is whole at every moment needs nothing mended after an interruption.
+
 Turns that have not ended are copied as they are. The leases of processes stay behind, so a server on the target finds
 them as it finds those of a server that died: a dispatched turn goes on, any other is settled as interrupted.
 """

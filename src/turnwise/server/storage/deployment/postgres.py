@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import asyncpg
 
@@ -18,7 +19,7 @@ from turnwise.server.storage.deployment.database import SQL, Chunk, Deployment, 
 from turnwise.server.storage.deployment.tables import StoredTable
 from turnwise.server.storage.jobs.rows import Database, Row
 from turnwise.server.storage.jobs.statements import load
-from turnwise.server.storage.postgres_connection import JobConnection, original, run_job, stored_text, waited
+from turnwise.server.storage.postgres_connection import ESCAPE, JobConnection, original, run_job, stored_text, waited
 from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach
 
 if TYPE_CHECKING:
@@ -46,11 +47,14 @@ class PostgresTables(JobConnection):
     def rows_after(self, table: StoredTable, after: Row | None, chunk: Chunk) -> list[Row]:
         key = [stored_text(value) if isinstance(value, str) else value for value in after or ()]
         statement = _read_after(table, first=after is None)
-        return [original(row) for row in waited(self._connection.fetch(statement, *key, chunk.rows, chunk.size))]
+        found = waited(self._connection.fetch(statement, *key, chunk.rows, chunk.size))
+        rows = [tuple(row) for row in found]
+        return [original(row) for row in found] if _any_holds(table, rows, (ESCAPE,)) else rows
 
     def insert(self, table: StoredTable, rows: Sequence[Row]) -> None:
-        records = [tuple([stored_text(value) if type(value) is str else value for value in row]) for row in rows]
-        waited(self._connection.copy_records_to_table(table.name, records=records, columns=table.columns))
+        if _any_holds(table, rows, ("\0", ESCAPE)):
+            rows = [tuple(stored_text(value) if isinstance(value, str) else value for value in row) for row in rows]
+        waited(self._connection.copy_records_to_table(table.name, records=rows, columns=table.columns))
 
     def last_number(self, table: StoredTable) -> int:
         row = self.execute(SQL["last_number"], (table.name,)).fetchone()
@@ -161,6 +165,16 @@ class PostgresDeployment:
         return Unavailable(f"The database {self.label} did not do what was asked: {error}.")
 
 
+def _any_holds(table: StoredTable, rows: Sequence[Row], characters: Sequence[str]) -> bool:
+    """Tell whether a text has one of these characters. Hardly any ever does, so all are asked at once."""
+    for place in table.texts:
+        column = cast("Iterator[str | None]", map(itemgetter(place), rows))
+        together = "".join(filter(None, column))
+        if any(character in together for character in characters):
+            return True
+    return False
+
+
 async def _running(job: TablesJob[T], tables: PostgresTables) -> T:
     def on_tables(_: Database) -> T:
         return job(tables)
@@ -177,7 +191,7 @@ def _read_after(table: StoredTable, *, first: bool) -> str:
     sizes = " + ".join(f'coalesce(octet_length("{table.columns[place]}"), 0)' for place in table.wide) or "0"
     return (
         f"SELECT {columns} FROM (SELECT *, sum(size) OVER (ORDER BY {key} ROWS BETWEEN UNBOUNDED PRECEDING "  # noqa: S608
-        f"AND 1 PRECEDING) AS before FROM (SELECT {columns}, CAST({sizes} AS bigint) AS size "
+        f"AND 1 PRECEDING) AS before FROM (SELECT {columns}, {sizes} AS size "
         f'FROM "{table.name}" {after} ORDER BY {key} LIMIT ${taken}) AS next) AS measured '
         f"WHERE coalesce(before, 0) < ${taken + 1} ORDER BY {key}"
     )

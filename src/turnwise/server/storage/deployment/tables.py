@@ -29,8 +29,10 @@ class StoredTable:
     """The places of the primary key's columns."""
     booleans: tuple[int, ...]
     """The places of columns that are true or false."""
+    texts: tuple[int, ...]
+    """The places of texts."""
     wide: tuple[int, ...]
-    """The places of columns whose values may be long."""
+    """The places of columns whose values may be long: texts and bytes."""
     numbered: bool
     """The database gives each row a number, in the column `key`."""
     once: bool
@@ -65,6 +67,7 @@ def _described(table: Table) -> StoredTable:
         columns=tuple(str(column.name) for column in columns),
         key=tuple(place for place, column in enumerate(columns) if column.primary_key),
         booleans=tuple(place for place, column in enumerate(columns) if isinstance(column.type, Boolean)),
+        texts=tuple(place for place, column in enumerate(columns) if isinstance(column.type, Text)),
         wide=tuple(place for place, column in enumerate(columns) if isinstance(column.type, Text | LargeBinary)),
         numbered=table.autoincrement_column is not None,
         once=bool(table.dialect_options["sqlite"]["autoincrement"]),
