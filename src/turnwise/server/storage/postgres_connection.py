@@ -26,6 +26,7 @@ __all__ = [
     "LOST",
     "PATIENCE",
     "PAUSE",
+    "STEADY",
     "Connection",
     "JobConnection",
     "numbered",
@@ -55,6 +56,9 @@ LOST: Final = (
     OSError,
 )
 """What says that a connection is of no more use: one to what is only a standby now too, and a timeout of this side."""
+
+STEADY: Final = "SET plan_cache_mode = force_generic_plan; SET seq_page_cost = 100; SET random_page_cost = 1.1"
+"""Statements of jobs find their rows by keys: each is planned once, whatever the tables hold then, or how little."""
 
 PATIENCE: Final = 3.0
 """Seconds for which is tried again, while the server is away, what nothing came of yet."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from turnwise.server.errors import Unavailable
-from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, JobConnection, run_job
+from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, JobConnection, run_job
 from turnwise.server.storage.postgres_database import PostgresAddress
 from turnwise.server.storage.sql_database import Job
 
@@ -83,7 +83,7 @@ class ConnectionPool:
         self._busy += 1
         connection: Connection | None = None
         try:
-            connection = self._living() or await self._address.connect()
+            connection = self._living() or await self._connected()
             yield connection
         except (*LOST, asyncio.CancelledError) as error:
             if connection is not None:
@@ -97,6 +97,12 @@ class ConnectionPool:
             self._busy -= 1
             self._unused.set()
             self._free.release()
+
+    async def _connected(self) -> Connection:
+        connection = await self._address.connect()
+        if not self._address.pooled:
+            await connection.execute(STEADY)
+        return connection
 
     def _living(self) -> Connection | None:
         """Take an idle connection that is not known to be lost."""

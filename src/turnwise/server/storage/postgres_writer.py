@@ -23,7 +23,7 @@ from turnwise.server.ids import new_id
 from turnwise.server.storage.jobs.notices import Notice
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres_append import Append, append_together, appended_of
-from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, numbered
+from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, numbered
 from turnwise.server.storage.postgres_group import (
     Outcome,
     Ticket,
@@ -52,9 +52,6 @@ _SQL: Final = load("writers", dialect="postgres")
 _LAST_GROUP: Final = numbered(_SQL["last_group"])
 _NOTE: Final = numbered(_SQL["note"])
 _END_PREDECESSORS: Final = numbered(_SQL["end_predecessors"])
-
-_SETTINGS: Final = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
-"""Its statements are few, and find their rows by keys: plans that are made once, whatever the tables held then."""
 
 UNKNOWN: Final = (
     "The connection to the database broke while this was being stored, and it may have been or not. Look before you "
@@ -259,7 +256,7 @@ class PostgresWriter:
         self._connection = connection
         if not self._pooled:
             name = f"turnwise {self._id}"
-            await connection.execute(f"SET application_name = '{name}'; {_SETTINGS}")
+            await connection.execute(f"SET application_name = '{name}'; {STEADY}")
             await connection.execute(_END_PREDECESSORS.replace("$1", f"'{name}'"))
         async with connection.transaction():
             await self._resolve(connection)

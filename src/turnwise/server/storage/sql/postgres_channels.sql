@@ -20,7 +20,9 @@ SET given_seq = greatest(channels.given_seq, excluded.given_seq),
 
 -- name: last_seqs
 SELECT c.account, c.channel, c.last_seq
-FROM json_array_elements(?::text::json) j JOIN channels c ON c.account = j ->> 0 AND c.channel = j ->> 1
+FROM json_array_elements(?::text::json) j JOIN LATERAL (
+    SELECT account, channel, last_seq FROM channels WHERE account = j ->> 0 AND channel = j ->> 1 LIMIT 1
+) c ON TRUE
 
 -- name: full_writing
 SELECT key, kept FROM channels WHERE kept > 10000 LIMIT ? FOR NO KEY UPDATE SKIP LOCKED
@@ -33,3 +35,21 @@ SELECT key, channel, count, length(data) FROM (
     SELECT key, channel, count, at, data FROM channel_messages ORDER BY key LIMIT ?2 FOR UPDATE SKIP LOCKED
 ) oldest
 WHERE at <= ?1
+
+-- name: rows
+SELECT m.seq, m.count, m.at, m.data
+FROM channel_messages m
+WHERE m.channel = (SELECT key FROM channels WHERE account = ? AND channel = ?) AND m.seq > ? AND m.at > ?
+ORDER BY m.seq
+LIMIT ?
+
+-- name: history
+SELECT min(first + CASE WHEN total > ?4 THEN total - ?4 ELSE 0 END) FROM (
+    SELECT m.seq - m.count AS first, m.count AS count,
+        sum(m.count) OVER (ORDER BY m.seq DESC ROWS UNBOUNDED PRECEDING) AS total
+    FROM channel_messages m
+    WHERE m.channel = (SELECT key FROM channels WHERE account = ?1 AND channel = ?2) AND m.at > ?3
+    ORDER BY m.seq DESC
+    LIMIT ?4
+) newest
+WHERE total - count < ?4

@@ -63,3 +63,8 @@ RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.tur
 -- name: end_abandoned
 UPDATE turns SET state = ?, reason = ?, ended_at = ?, request = '', steps = NULL, tokens = {tokens_fragment}
 WHERE id = ? AND ended_at IS NULL
+
+-- name: purge
+DELETE FROM turns WHERE ended_at <= ?1 AND ctid = ANY (
+    ARRAY(SELECT ctid FROM turns WHERE ended_at IS NOT NULL ORDER BY id LIMIT ?2)
+)
