@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import pytest
 from tests.server.channels.scene import ACCOUNT, CHANNEL, Batches, data_of, read, rest
+from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer, executed
 
 from turnwise.server.channels.base import ChannelMessage, Feed
@@ -71,7 +73,9 @@ class Deployment:
         storage = CountingStorage(self.url)
         await storage.open()
         self.stack.push_async_callback(storage.close)
-        channels = LocalChannels(storage, notices=storage.notices, interval=min(look, 0.1), rarely=look)
+        # Where notices are not heard at all, it looks as often as ever.
+        interval = min(look, 0.1)
+        channels = LocalChannels(storage, notices=storage.notices, interval=interval, rarely=look)
         await channels.open()
         self.stack.push_async_callback(channels.close)
         return Process(storage, channels)
@@ -243,6 +247,29 @@ async def test_what_a_teller_that_was_cut_off_could_not_tell_is_read(deployment:
             await asyncio.sleep(0.001)
         await here.publish(2, 3)
         assert data_of(await read(batches, 3)) == [1, 2, 3]
+
+
+async def test_behind_a_transaction_pooler_all_is_heard_with_a_connection_past_it_and_without(
+    deployment: Deployment, pooler: Pooler
+) -> None:
+    direct, deployment.url = deployment.url, pooler.url(deployment.url)
+    deaf = await deployment.process()
+    deployment.url += f"&listen={quote(direct, safe='')}"
+    here, there = await deployment.process(), await deployment.process()
+    assert [process.storage.notices.listening for process in (deaf, here, there)] == [False, True, True]
+    async with (
+        there.channels.subscribe(ACCOUNT, CHANNEL) as told,
+        deaf.channels.subscribe(ACCOUNT, CHANNEL) as looked_for,
+    ):
+        there.storage.reads = 0
+        feed = await here.channels.feed(ACCOUNT, CHANNEL)
+        for number in range(20):
+            feed.say([b"%d" % number])
+            await here.flush(feed)
+        feed.close()
+        assert data_of(await read(told, 20)) == list(range(20))
+        assert there.storage.reads == 0
+        assert data_of(await read(looked_for, 20)) == list(range(20))
 
 
 async def test_what_nobody_told_is_found_by_looking(deployment: Deployment) -> None:

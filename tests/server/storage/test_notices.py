@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer, executed
 
 from turnwise.server.errors import NotFound
@@ -79,8 +80,8 @@ class Scene:
     url: str
     stack: AsyncExitStack
 
-    async def process(self, parameters: str = "") -> Process:
-        storage = PostgresStorage(self.url + parameters)
+    async def process(self, url: str | None = None) -> Process:
+        storage = PostgresStorage(url or self.url)
         ear = Ear()
         storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)
         await storage.open()
@@ -135,7 +136,7 @@ async def test_many_notices_come_whole_and_in_order(scene: Scene) -> None:
 async def test_a_listener_that_was_cut_off_is_told_that_it_missed_something_and_hears_again(scene: Scene) -> None:
     here, there = await scene.process(), await scene.process()
     await there.loses_its_connection()
-    await there.ear.until_missed(1)
+    await there.ear.until_missed(2)  # when it is lost, and when it is back
     assert there.storage.notices.listening
     await here.tells("after")
     await there.ear.until("after")
@@ -173,10 +174,10 @@ async def test_nobody_hears_who_has_stopped_to(scene: Scene) -> None:
     assert ear.bodies == [1]
 
 
-async def test_behind_a_transaction_pooler_notices_need_an_address_of_their_own(scene: Scene) -> None:
+async def test_behind_a_transaction_pooler_notices_need_an_address_of_their_own(scene: Scene, pooler: Pooler) -> None:
     here = await scene.process()
-    deaf = await scene.process("&pooler=transaction")
-    there = await scene.process("&pooler=transaction&listen=" + quote(scene.url, safe=""))
+    deaf = await scene.process(pooler.url(scene.url))
+    there = await scene.process(f"{pooler.url(scene.url)}&listen={quote(scene.url, safe='')}")
     assert (deaf.storage.notices.listening, there.storage.notices.listening) == (False, True)
     await there.tells(1)
     await here.ear.until(1)

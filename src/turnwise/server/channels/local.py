@@ -163,8 +163,10 @@ class LocalChannels:
 
     async def _look_for_others(self) -> None:
         loop = asyncio.get_running_loop()
-        pause = self._interval
+        took = 0.0
         while True:
+            usual = self._rarely if self._notices.listening else self._interval
+            pause = max(usual, IDLE * took)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._soon.wait()
@@ -174,8 +176,7 @@ class LocalChannels:
                 await self._look()
             except Exception:  # the next look finds the same
                 logger.warning("the channels could not be looked at", exc_info=True)
-            usual = self._rarely if self._notices.listening else self._interval
-            pause = max(usual, IDLE * (loop.time() - began))
+            took = loop.time() - began
 
     async def _look(self) -> None:
         hubs = list(self._hubs.values())

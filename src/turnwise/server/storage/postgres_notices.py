@@ -136,7 +136,7 @@ class PostgresNotices:
                 await self._serve(connection, name)
                 await connection.close(timeout=PATIENCE)
             except _GONE as error:
-                logger.warning("other processes are not heard for now: %r", error)
+                logger.warning("what other processes tell is not heard for now; they are asked instead: %r", error)
             finally:
                 self._end()
                 if connection is not None:
