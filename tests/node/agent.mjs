@@ -56,6 +56,7 @@ async function follow(events, answer) {
   let finished = false
   let attempts = 0
   for await (const { type, data } of events) {
+    if (type === 'ping') continue
     if (types.at(-1) !== type) types.push(type)
     if (type === 'token') {
       text = finished ? data.token : text + data.token

@@ -20,7 +20,9 @@ async function step(name, perform) {
 async function streamed(name, perform) {
   const events = []
   try {
-    for await (const event of perform().stream()) events.push(event)
+    for await (const event of perform().stream()) {
+      if (event.type !== 'ping') events.push(event)
+    }
   } catch (error) {
     events.push(failure(error))
   }
