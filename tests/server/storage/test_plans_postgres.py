@@ -98,8 +98,8 @@ async def fill(connection: Any) -> None:
         columns = ", ".join(value(table, column) for column in table.columns)
         rows = ROWS if table.name not in SMALL else 20
         await connection.execute(f"DELETE FROM {table.name}")  # noqa: S608 - our tables
-        given = f"SELECT {columns} FROM generate_series(1, {rows}) n"
-        await connection.execute(f"INSERT INTO {table.name} {given}")  # noqa: S608
+        given = f"SELECT {columns} FROM generate_series(1, {rows}) n"  # noqa: S608
+        await connection.execute(f"INSERT INTO {table.name} {given}")
     await connection.execute(f"{RUNNING}; ANALYZE")
 
 
