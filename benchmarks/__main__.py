@@ -26,10 +26,10 @@ ROWS = {
     "channels": "channels",
     "dispatch": "dispatch",
     "across_processes": "across_processes",
-    "across_processes": "across_processes",
     "many_streams": "many_streams",
     "serve": "serve",
     "scale": "scale",
+    "scale_postgres": "scale_postgres",
     "copy": "copy",
 }
 """What each row is called, and the module of `benchmarks.rows` that measures it."""
@@ -40,7 +40,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what Turnwise costs.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one or more of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=Options().rounds, help="how often each contender measures")
-    parser.add_argument("--full", action="store_true", help="`scale` with 1,000,000 conversations (takes long once)")
+    parser.add_argument(
+        "--full", action="store_true", help="`scale`, `scale_postgres` with 1,000,000 conversations (takes long once)"
+    )
     arguments = parser.parse_args()
     unknown = [row for row in cast("list[str]", arguments.rows) if row not in ROWS]
     if unknown:

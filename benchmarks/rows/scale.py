@@ -38,21 +38,21 @@ ACCOUNT = "account"
 def measure(options: Options) -> list[Line]:
     large = FULL if options.full else LARGE
     with ExitStack() as opened:
-        servers = {many: opened.enter_context(Stored(many)) for many in (SMALL, large)}
-        return [_compare(what, servers[SMALL], servers[large], options) for what in READS]
+        small, much = (opened.enter_context(Stored(many, _filled(many))) for many in (SMALL, large))
+        return [compare(what, small, much, options) for what in READS]
 
 
 class Stored(TurnwiseServer):
-    """A server over a database of so many conversations."""
+    """A server over a database of so many conversations: the file in its folder, unless the URL is given."""
 
-    def __init__(self, conversations: int) -> None:
-        folder = _filled(conversations)
-        super().__init__(folder)
+    def __init__(self, conversations: int, folder: Path, database: str | None = None) -> None:
+        super().__init__(folder, database=database)
         self.listening()
         self.conversations = conversations
         # The same in every round, the unmeasured first one included: this is not about the disk's own speed.
         self._places = [conversation_id(random.randrange(conversations)) for _ in range(REQUESTS)]
-        self._headers = {"Authorization": f"Bearer {_secret(folder)}"}
+        secret = _secret(database or f"sqlite:///{folder / 'turnwise.db'}")
+        self._headers = {"Authorization": f"Bearer {secret}"}
 
     def read(self, path_of: Callable[[str], str]) -> float:
         """The seconds a read takes, of what `path_of` says of some conversations."""
@@ -69,13 +69,14 @@ READS: dict[str, Callable[[str], str]] = {
 ASKED = ("list", "last page of messages", "fetch")
 
 
-def _compare(what: str, small: Stored, large: Stored, options: Options) -> Figure:
+def compare(what: str, small: Stored, large: Stored, options: Options, *, on: str = "") -> Figure:
+    """Set what a read costs with much stored beside what it costs with little."""
     path_of = READS[what]
     samples = alternate(
         {"large": lambda: large.read(path_of), "small": lambda: small.read(path_of)}, rounds=options.rounds
     )
     return Figure(
-        row=f"{what}: {large.conversations:,} conversations / {small.conversations:,}",
+        row=f"{what}{on}: {large.conversations:,} conversations / {small.conversations:,}",
         ours=f"{samples.median('large') * 1000:.2f} ms",
         other=f"small {samples.median('small') * 1000:.2f} ms",
         value=samples.ratio("large", "small"),
@@ -118,8 +119,7 @@ def _show(database: Path, expected: int) -> None:
         sys.stderr.flush()
 
 
-def _secret(folder: Path) -> str:
+def _secret(database: str) -> str:
     """Make a secret of the account that owns it all, as an operator would."""
-    database = f"sqlite:///{folder / 'turnwise.db'}"
     command = [sys.executable, "-m", "turnwise", "secret", "create", "--account", ACCOUNT, "--database", database]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()
