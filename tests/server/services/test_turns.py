@@ -262,6 +262,68 @@ async def test_a_dispatch_whose_client_went_away_while_it_was_stored_runs_all_th
     assert types(await process.heard())[-1] == "result"
 
 
+# In line
+
+
+async def test_turns_of_a_conversation_run_in_the_order_they_came_through_all_processes(stage: Stage) -> None:
+    process, other = await halfway(stage), await stage.process()
+    conversation = await process.conversation()
+    process.complete(conversation, "0")
+    await asked(process)
+    for number in range(1, 7):
+        through = (process, other)[number % 2]
+        if number % 3:
+            through.complete(conversation, str(number))
+        else:
+            await through.dispatch(conversation, str(number), f"a-channel-of-24-or-more-{number}")
+        await asyncio.sleep(0.03)
+    process.model.go_on.set()
+    await until(lambda: not process.turns._running._running and not other.turns._running._running)
+    assert [text for text in await process.texts(conversation) if text.isdigit()] == list("0123456")
+
+
+async def test_a_turn_whose_caller_leaves_while_it_waits_is_waited_for_by_nobody(stage: Stage) -> None:
+    process, other = await halfway(stage), await stage.process()
+    conversation = await process.conversation()
+    first = process.complete(conversation, "first")
+    await asked(process)
+    leaves = other.complete(conversation, "leaves")
+    await asyncio.sleep(0.05)
+    last = process.complete(conversation, "last")
+    leaves.release()
+    await ended(leaves)
+    process.model.go_on.set()
+    assert (await text_of(first), await text_of(last)) == ("Half and half", "Half and half")
+    assert "leaves" not in await process.texts(conversation)
+
+
+async def test_a_turn_that_waits_too_long_is_refused_and_leaves_no_trace(stage: Stage) -> None:
+    process = await halfway(stage)
+    other = await stage.process(TurnSettings(wait=0.1))
+    conversation = await process.conversation()
+    first = process.complete(conversation, "first")
+    await asked(process)
+    refused = await ended(other.complete(conversation, "late"))
+    assert isinstance(refused.failure, Conflict)
+    assert "still running after 0.1 seconds" in refused.failure.message
+    assert stage.adapter.rows("turns") == 1
+    process.model.go_on.set()
+    assert await text_of(first) == "Half and half"
+
+
+async def test_a_repeat_that_waited_for_the_first_gets_its_answer_and_leaves_no_turn(stage: Stage) -> None:
+    process, other = await halfway(stage), await stage.process()
+    conversation = await process.conversation()
+    first = process.complete(conversation, key=keyed())
+    await asked(process)
+    again = other.complete(conversation, key=keyed())
+    await asyncio.sleep(0.05)
+    process.model.go_on.set()
+    assert (await text_of(first), await text_of(again)) == ("Half and half", "Half and half")
+    assert stage.adapter.rows("turns") == 1
+    assert await process.texts(conversation) == ["hi", "Half and half"]
+
+
 # Lost, handed over, taken over
 
 
@@ -440,6 +502,41 @@ async def test_at_shutdown_dispatched_turns_are_handed_over_and_others_broken_of
     assert "attempt" in types(running)
     assert "attempt" not in types(waiting)
     assert types(running)[-1] == types(waiting)[-1] == "result"
+
+
+async def test_what_waits_is_handed_over_when_a_process_is_told_to_stop_and_what_runs_after_the_grace(
+    stage: Stage,
+) -> None:
+    process = await halfway(stage, TurnSettings(dispatches=1))
+    await process.dispatch(None, channel="another-channel-of-24-or-more")
+    await asked(process)
+    await process.dispatch(None)
+    other = await stage.process()
+    closing = asyncio.create_task(process.turns.shutdown(3))
+    assert types(await other.heard())[-1] == "result"
+    assert not closing.done()
+    assert (await other.row(channel="another-channel-of-24-or-more")).attempt == 1
+    process.model.go_on.set()
+    await closing
+    assert (await other.row(channel="another-channel-of-24-or-more")).state == "done"
+
+
+async def test_a_process_that_stops_begins_nothing_more_and_says_when_to_try_again(stage: Stage) -> None:
+    process = await halfway(stage)
+    conversation = await process.conversation()
+    first = process.complete(conversation, key=keyed())
+    await asked(process)
+    closing = asyncio.create_task(process.turns.shutdown(5))
+    await asyncio.sleep(0.02)
+    with pytest.raises(Unavailable) as refused:
+        process.complete(conversation, "late")
+    assert refused.value.retry_after == 1.0
+    with pytest.raises(Unavailable):
+        await process.dispatch(None)
+    assert process.complete(conversation, key=keyed()) is first
+    process.model.go_on.set()
+    await closing
+    assert await text_of(first) == "Half and half"
 
 
 async def test_a_turn_that_ends_within_the_grace_is_left_to_end(stage: Stage) -> None:

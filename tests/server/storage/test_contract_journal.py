@@ -755,3 +755,207 @@ async def test_that_a_dispatch_runs_is_told_in_the_commit_that_lets_it_run(scene
     await run(place)
     (row,) = await scene.storage.channel_rows(scene.me, "channel", after=0, limit=9, now=START)
     assert row.data == b"begun"
+
+
+# The line of a conversation
+
+
+async def queue_complete(scene: Scene, conversation_id: str, process: str = "p", **more: Any) -> Place:
+    turn = new_turn(process, conversation_id=conversation_id, **more)
+    assert await scene.storage.queue_turn(turn) is None
+    return Place(turn_id=turn.id, process_id=process, attempt=1)
+
+
+async def resume(scene: Scene, place: Place, text: str = "hello", **more: Any) -> None:
+    await scene.storage.resume_turn(place, message(text), recent=1, now=START, **more)
+
+
+async def first_of(scene: Scene, *places: Place) -> list[Place]:
+    found = await scene.storage.first_of([place.turn_id for place in places])
+    return [place for place in places if place.turn_id in found]
+
+
+async def test_turns_that_wait_run_in_the_order_they_came_whatever_their_processes_clocks_say(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    id_ = await scene.conversation()
+    running = await scene.start(id_)
+    line = [
+        await queue_complete(scene, id_, process, now=START - number * HOUR)
+        for number, process in enumerate(("p", "q", "p", "q"))
+    ]
+    assert await first_of(scene, *line) == []
+    await settle(scene, running)
+    while line:
+        assert await first_of(scene, *line) == line[:1]
+        for place in line[1:]:
+            with pytest.raises(Busy):
+                await resume(scene, place)
+        with pytest.raises(Busy):
+            await scene.start(id_)
+        place = line.pop(0)
+        await resume(scene, place, place.turn_id)
+        assert (await found(scene, id_)).message_id is not None
+        await settle(scene, place)
+    await scene.start(id_)
+
+
+async def test_turns_that_wait_in_other_conversations_are_nobodys_concern(scene: Scene) -> None:
+    await scene.process()
+    one, other = await scene.conversation(), await scene.conversation()
+    running, waiting = await scene.start(one), await queue_complete(scene, one)
+    elsewhere = await queue_complete(scene, other)
+    assert await first_of(scene, waiting, elsewhere) == [elsewhere]
+    await resume(scene, elsewhere)
+    await settle(scene, running)
+    assert await first_of(scene, waiting) == [waiting]
+
+
+@pytest.mark.parametrize("how", ["lapses", "leaves", "ends", "leaves the line", "is handed over"])
+async def test_turn_that_waits_no_more_keeps_nobody_waiting(scene: Scene, how: str) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    id_ = await scene.conversation()
+    gone = await scene.queue("channel", id_) if how == "is handed over" else await queue_complete(scene, id_)
+    behind = await queue_complete(scene, id_, "q")
+    match how:
+        case "lapses":
+            scene.adapter.lapse("p")
+        case "leaves":
+            await scene.storage.leave_process("p")
+        case "ends":
+            await settle(scene, gone, state="aborted")
+        case "leaves the line":
+            await scene.storage.leave_line(gone)
+            assert await scene.storage.first_of([gone.turn_id]) == []
+        case _:
+            await scene.storage.hand_over("p", running=False)
+    assert await first_of(scene, behind) == [behind]
+    await resume(scene, behind)
+
+
+async def test_turn_that_waits_behind_a_dead_complete_settles_it(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    id_ = await scene.conversation()
+    running = await scene.start(id_)
+    waiting = await queue_complete(scene, id_, "q")
+    await scene.storage.flush([Flush(place=running, text="half a word", tokens=1)])
+    scene.adapter.lapse("p")
+    assert await first_of(scene, waiting) == [waiting]
+    await resume(scene, waiting, "next")
+    assert await scene.texts(id_) == ["hello", "half a word", "next"]
+
+
+async def test_turn_that_waits_in_a_conversation_that_is_deleted_need_not_wait(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    await scene.start(id_)
+    waiting = await queue_complete(scene, id_)
+    await scene.storage.delete_conversation(scene.me, id_)
+    assert await first_of(scene, waiting) == [waiting]
+    with pytest.raises(NotFound):
+        await resume(scene, waiting)
+
+
+async def test_only_a_turn_that_waits_leaves_the_line(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    running = await scene.start(id_)
+    waiting = await queue_complete(scene, id_)
+    await scene.storage.leave_line(running)
+    await scene.storage.leave_line(replace(waiting, attempt=2))
+    await scene.storage.leave_line(replace(waiting, process_id="q"))
+    assert scene.adapter.rows("turns") == 2
+    await scene.storage.leave_line(waiting)
+    assert scene.adapter.rows("turns") == 1
+    with pytest.raises(TurnLost):
+        await resume(scene, waiting)
+
+
+async def test_turn_that_waited_remembers_its_key_when_it_runs(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    running = await scene.start(id_)
+    first, again = await queue_complete(scene, id_), await queue_complete(scene, id_)
+    assert await scene.storage.find_once(scene.me, "/path", "key") is None
+    await settle(scene, running)
+    await resume(scene, first, once=once())
+    known = await scene.storage.find_once(scene.me, "/path", "key")
+    assert known is not None
+    assert known.message_id is not None
+    await settle(scene, first, once=once(answer=b"answer"))
+    with pytest.raises(AlreadyDone) as done:
+        await resume(scene, again, once=once())
+    assert done.value.answer == b"answer"
+    assert (await scene.texts(id_)).count("hello") == 2
+
+
+async def test_turn_that_waits_is_settled_when_its_process_dies_and_leaves_no_message(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    id_ = await scene.conversation()
+    await queue_complete(scene, id_)
+    scene.adapter.lapse("p")
+    assert await scene.storage.claim_lapsed("q", limit=10, now=START) == []
+    assert (await found(scene, id_)).state == "interrupted"
+    assert await scene.texts(id_) == []
+
+
+# Handing over, and sharing
+
+
+async def test_dispatches_that_are_handed_over_are_adopted_at_once(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    waiting, running = await scene.queue("channel-1"), await scene.queue("channel-2")
+    completed = await scene.start(await scene.conversation())
+    await scene.storage.run_stateless(running, now=START)
+    await scene.storage.hand_over("p", running=False)
+    assert [row.id for row in await scene.storage.claim_lapsed("q", limit=10, now=START)] == [waiting.turn_id]
+    await scene.storage.hand_over("p", running=True)
+    await assert_lost(scene, running)
+    assert [row.id for row in await scene.storage.claim_lapsed("q", limit=10, now=START)] == [running.turn_id]
+    await settle(scene, completed)
+
+
+async def test_turn_that_is_put_back_is_adopted_by_whoever_looks_first(scene: Scene) -> None:
+    await scene.process("p")
+    place = await scene.queue("channel-1")
+    await scene.storage.put_back(replace(place, attempt=2))
+    assert await scene.storage.claim_lapsed("p", limit=10, now=START) == []
+    await scene.storage.put_back(place)
+    (row,) = await scene.storage.claim_lapsed("p", limit=10, now=START)
+    assert (row.id, row.attempt) == (place.turn_id, 2)
+    await assert_lost(scene, place)
+
+
+async def test_accounts_are_served_in_turn_when_turns_are_adopted(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    accounts: dict[str, str] = {}
+    for number, account in enumerate([scene.me] * 5 + [scene.other] * 2):
+        turn = new_turn("p", kind="dispatch", channel_id=f"channel-{number}", account_id=account)
+        assert await scene.storage.queue_turn(turn) is None
+        accounts[turn.id] = account
+    await scene.storage.leave_process("p")
+    served: list[str] = []
+    while rows := await scene.storage.claim_lapsed("q", limit=2, now=START):
+        assert len(rows) <= 2
+        served += [accounts[row.id] for row in rows]
+    assert served == [scene.me, scene.other] * 2 + [scene.me] * 3
+
+
+async def test_what_waits_is_left_to_others_on_request_and_what_ran_is_not(scene: Scene) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    await scene.queue("channel-1")
+    running = await scene.queue("channel-2")
+    await scene.storage.run_stateless(running, now=START)
+    place = await scene.start(await scene.conversation())
+    await scene.storage.leave_process("p")
+    rows = await scene.storage.claim_lapsed("q", limit=1, now=START, waiting=False)
+    assert [row.id for row in rows] == [running.turn_id]
+    assert await scene.storage.claim_lapsed("q", limit=1, now=START, waiting=False) == []
+    await assert_lost(scene, place)
+    assert len(await scene.storage.claim_lapsed("q", limit=1, now=START)) == 1
