@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
@@ -89,6 +90,17 @@ def test_a_secret_of_the_environment_opens_the_default_account(tmp_path: Path) -
             assert ask(url, "tw_from_the_environment") == 200
             _, err = stop(process)
             assert err == ""
+
+
+def test_a_server_that_stops_tells_load_balancers_before_it_takes_no_more(tmp_path: Path) -> None:
+    with serving(tmp_path, TURNWISE_SECRET="tw_from_the_environment", TURNWISE_DRAIN_DELAY="0.6") as (url, process):
+        assert ask(url, "", "/readyz") == 200
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert ask(url, "", "/readyz") == 503
+        assert ask(url, "tw_from_the_environment") == 200
+        process.communicate(timeout=10)
+        assert process.returncode == 0
 
 
 def test_an_address_in_use_ends_the_start(tmp_path: Path) -> None:

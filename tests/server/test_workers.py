@@ -28,6 +28,8 @@ from tests.server.postgres import PostgresServer
 from turnwise import AsyncTurnwise, TurnwiseError
 from turnwise.types.event import CompleteEvent
 
+pytestmark = pytest.mark.slow
+
 SECRET = "tw_secret_of_the_workers_tests"
 SERVE = (sys.executable, "-m", "turnwise", "serve", "--port", "0")
 

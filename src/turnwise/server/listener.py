@@ -55,7 +55,6 @@ class Listener(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=math.ceil(settings.idle_timeout),
-                timeout_graceful_shutdown=math.ceil(settings.grace) + LAST_WORDS,
                 backlog=BACKLOG,
             )
         )
@@ -92,7 +91,9 @@ class Listener(uvicorn.Server):
         await self._application.retire()
         while self._somebody_waits() and loop.time() < end and not self.force_exit:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(TICK)
-        draining = asyncio.create_task(self._application.drain(max(0.0, end - loop.time())))
+        left = max(0.0, end - loop.time())
+        self.config.timeout_graceful_shutdown = math.ceil(left) + LAST_WORDS
+        draining = asyncio.create_task(self._application.drain(left))
         await super().shutdown()
         if self.force_exit:
             draining.cancel()

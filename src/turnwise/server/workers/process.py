@@ -32,7 +32,14 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, listening: socket.socket, start: Start) -> WorkerProcess:
-        """Start a process. Nothing that is secret stands in its arguments."""
+        """Start a process. Nothing that is secret stands in its arguments. Raises `WorkerFailed`."""
+        try:
+            return await cls._start(listening, start)
+        except OSError as error:
+            raise WorkerFailed(f"The system starts no more processes: {error}.") from error
+
+    @classmethod
+    async def _start(cls, listening: socket.socket, start: Start) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             inherited = theirs.fileno(), listening.fileno()

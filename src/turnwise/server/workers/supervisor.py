@@ -132,7 +132,11 @@ class Supervisor:
         """Give a place to a new worker, once that is ready."""
         worker = await WorkerProcess.start(post.listening, Start(self._flags, first=first))
         self._alive.add(worker)
-        await worker.ready()
+        try:
+            await worker.ready()
+        except WorkerFailed:
+            self._alive.discard(worker)
+            raise
         logger.info("a worker is ready", extra={"fields": {"worker": worker.pid}})
         post.worker = worker
 
