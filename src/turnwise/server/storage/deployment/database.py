@@ -20,7 +20,7 @@ SQL: Final = load("deployment")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """How much is in memory at once: `rows`, or as many as reach `size`, which the last one may exceed."""
+    """How much is in memory at once: `rows`, or about as many as reach `size`, which the last few may exceed."""
 
     rows: int = 5_000
     size: int = 4_000_000

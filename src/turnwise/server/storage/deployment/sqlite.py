@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 _COUNTED_AT_ONCE: Final = 100_000
 
+_READ_AT_ONCE: Final = 16
+"""Rows after which is looked how much they take; few, because each of them may have megabytes."""
+
 
 class SqliteTables:
     """The tables of an SQLite file."""
@@ -44,11 +47,9 @@ class SqliteTables:
         found = self._connection.execute(statement, (*(after or ()), chunk.rows))
         rows: list[Row] = []
         room = chunk.size
-        for row, size in _sized(table, found):
-            rows.append(row)
-            room -= size
-            if room <= 0:
-                break
+        while room > 0 and (few := found.fetchmany(_READ_AT_ONCE)):
+            rows += few
+            room -= _size(table, few)
         found.close()
         return _with_booleans(table, rows)
 
@@ -188,15 +189,10 @@ def _within(connection: sqlite3.Connection, begin: str, job: TablesJob[T]) -> T:
     return result
 
 
-def _sized(table: StoredTable, rows: sqlite3.Cursor) -> Iterator[tuple[Row, int]]:
-    """Return rows with about the number of bytes they take."""
-    if not table.wide:
-        yield from ((row, 0) for row in rows)
-        return
-    # With a single place, itemgetter returns the value and not a tuple of it.
-    long = itemgetter(*table.wide, table.wide[0])
-    for row in rows:
-        yield row, sum(map(len, filter(None, cast("tuple[str | bytes | None, ...]", long(row)))))
+def _size(table: StoredTable, rows: Sequence[Row]) -> int:
+    """Return about the number of bytes that rows take."""
+    columns = (cast("Iterator[str | bytes | None]", map(itemgetter(place), rows)) for place in table.wide)
+    return sum(sum(map(len, filter(None, column))) for column in columns)
 
 
 def _with_booleans(table: StoredTable, rows: list[Row]) -> list[Row]:
