@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -11,7 +12,7 @@ import pytest
 from tests.server import postgres as own
 from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer, executed
-from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, published
+from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, once, published
 
 from turnwise.server.errors import Conflict, NotFound, Unavailable
 from turnwise.server.ids import now
@@ -151,6 +152,13 @@ def test_address_may_name_several_hosts_of_which_one_can_be_written_to() -> None
     assert address.label == "postgresql://one:5432,two:5433/db"
     with pytest.raises(ValueError, match="cannot be read") as caught:
         PostgresAddress.of("postgresql://me:hunter2@one:5432,two:port/db")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["12/34hunter2", "12#34hunter2", "hunter2/x", "hunter2#x", "hunter2?x"])
+def test_password_that_is_not_encoded_is_not_taken_for_something_else(secret: str) -> None:
+    with pytest.raises(ValueError, match="Expected postgresql://") as caught:
+        PostgresAddress.of(f"postgresql://me:{secret}@one/db")
     assert "hunter2" not in str(caught.value)
 
 
@@ -305,6 +313,30 @@ async def test_changes_of_several_processes_to_one_conversation_all_last(opened:
         )
     )
     assert len((await storages[0].fetch_conversation(ME, id_)).meta or {}) == 30
+
+
+async def test_request_that_comes_through_several_processes_at_once_is_done_once(opened: Opened) -> None:
+    storages = [await opened.storage() for _ in range(3)]
+    id_ = await begun(storages[0])
+    for number in range(10):
+        repeated = once(f"key {number}", answer=b"{}")
+        answers = await asyncio.gather(
+            *(storages[which % 3].add_messages(ME, id_, [message(f"{number}")], once=repeated) for which in range(12)),
+            return_exceptions=True,
+        )
+        assert Counter(type(answer).__name__ for answer in answers) == {"NoneType": 1, "AlreadyDone": 11}
+    assert await opened.texts(id_) == [str(number) for number in range(10)]
+
+
+async def test_key_of_a_request_that_was_refused_is_free(opened: Opened) -> None:
+    storage = await opened.storage()
+    given = conversation()
+    refused = once("key", answer=b"{}")
+    with pytest.raises(NotFound):
+        await storage.add_messages(ME, given.id, [message("early")], once=refused)
+    await storage.create_conversation(ME, given, [])
+    await storage.add_messages(ME, given.id, [message("in time")], once=refused)
+    assert await opened.texts(given.id) == ["in time"]
 
 
 async def test_each_lapsed_turn_is_adopted_by_one_process(opened: Opened) -> None:
