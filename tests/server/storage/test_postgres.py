@@ -16,7 +16,7 @@ from tests.server.storage.scene import HOUR, START, StillClock, conversation, me
 
 from turnwise.server.errors import Conflict, NotFound, Unavailable
 from turnwise.server.ids import now
-from turnwise.server.storage import migrations
+from turnwise.server.storage import migrations, postgres_pool
 from turnwise.server.storage.base import Account, MessageQuery
 from turnwise.server.storage.database import SCHEMA_VERSION
 from turnwise.server.storage.jobs.statements import load
@@ -206,6 +206,23 @@ async def test_job_that_finds_no_free_connection_is_told_to_come_again(opened: O
     assert caught.value.retry_after == 1
     await asyncio.gather(*slow)
     await pool.close()
+
+
+async def test_server_without_a_connection_left_is_told_from_one_that_is_away(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_pool, "PATIENCE", 0.2)
+    await executed(opened.url, "CREATE ROLE few LOGIN CONNECTION LIMIT 1")
+    pool = ConnectionPool(PostgresAddress.of(opened.url.replace("postgres@", "few@")))
+    pool.start()
+    slow = asyncio.create_task(pool.run(lambda db: db.execute("SELECT pg_sleep(1)").fetchone()))
+    await asyncio.sleep(0.2)
+    with pytest.raises(Unavailable, match=r"no connection left .* lower `pool_size`") as caught:
+        await pool.run(lambda db: db.execute("SELECT 1").fetchone())
+    assert caught.value.retry_after == 1
+    await slow
+    await pool.close()
+    await executed(opened.url, "DROP ROLE few")
 
 
 async def test_statement_that_takes_too_long_fails_alone(opened: Opened) -> None:

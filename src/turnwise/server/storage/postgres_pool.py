@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from turnwise.server.errors import Unavailable
-from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, JobConnection, run_job
+from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, JobConnection, away, run_job
 from turnwise.server.storage.postgres_database import PostgresAddress
 from turnwise.server.storage.sql_database import Job
 
@@ -50,7 +50,7 @@ class ConnectionPool:
                     return await self._run(connection, job)
             except LOST as error:
                 if loop.time() > deadline:
-                    raise Unavailable(f"The database is away: {error}. Try again.", retry_after=1) from error
+                    raise away(error) from error
                 await asyncio.sleep(PAUSE)
 
     async def close(self) -> None:

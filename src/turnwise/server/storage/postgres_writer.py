@@ -23,7 +23,7 @@ from turnwise.server.ids import new_id
 from turnwise.server.storage.jobs.notices import Notice
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres_append import Append, append_together, appended_of
-from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, numbered
+from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, away, numbered
 from turnwise.server.storage.postgres_group import (
     Outcome,
     Ticket,
@@ -231,11 +231,10 @@ class PostgresWriter:
     def _give_up(self, group: Sequence[Ticket], error: BaseException) -> None:
         """Refuse those that waited long enough; of what was being committed last nobody knows."""
         now = asyncio.get_running_loop().time()
-        away = f"The database is away: {str(error) or type(error).__name__}. Try again."
         for ticket in group:
             if ticket.since + PATIENCE < now:
                 unknown = self._doubt is not None and ticket in self._doubt.group
-                settle(Outcome(ticket, error=Unavailable(UNKNOWN if unknown else away, retry_after=1)))
+                settle(Outcome(ticket, error=Unavailable(UNKNOWN, retry_after=1) if unknown else away(error)))
 
     def _note(self, number: int) -> str:
         """Return what notes that a group of this number was committed; it is sent along with BEGIN, without values."""
