@@ -26,7 +26,9 @@ def serve(
     database: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="For example sqlite:////var/lib/turnwise.db.", show_default="a file in your data folder"
+            metavar="URL",
+            help="For example sqlite:////var/lib/turnwise.db, or postgresql://user@host/name.",
+            show_default="a file in your data folder",
         ),
     ] = None,
     model: Annotated[
