@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import asyncpg
 from greenlet import getcurrent, greenlet
 
+from turnwise.server.errors import Unavailable
 from turnwise.server.storage.jobs.notices import Notice, Teller
 from turnwise.server.storage.jobs.rows import Value
 from turnwise.server.storage.jobs.statements import load
@@ -29,6 +30,7 @@ __all__ = [
     "STEADY",
     "Connection",
     "JobConnection",
+    "away",
     "numbered",
     "original",
     "run_job",
@@ -83,6 +85,17 @@ _PLACEHOLDER: Final = re.compile(r"\?(\d*)")
 
 ESCAPE: Final = "\ufdd0"
 """PostgreSQL stores no NUL. It is written as this noncharacter and a 0, the noncharacter itself as it and a 1."""
+
+
+def away(error: BaseException) -> Unavailable:
+    """Return the refusal of what could not be done because connections were lost, or not to be had."""
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return Unavailable(
+            f"PostgreSQL has no connection left ({error}). Try again; where it happens often, lower `pool_size` in the "
+            "database's URL, raise PostgreSQL's max_connections, or put PgBouncer in between.",
+            retry_after=1,
+        )
+    return Unavailable(f"The database is away: {str(error) or type(error).__name__}. Try again.", retry_after=1)
 
 
 @dataclass(slots=True)
