@@ -77,7 +77,9 @@ class Endpoint:
         token_id = principal.token_id if isinstance(principal, SessionPrincipal) else None
         exchange.meter = meter = Meter(rates, principal.account_id, token_id)
         await meter.request()
-        exchange.add_headers(left(meter.left()))
+        found = meter.left()
+        if found is not None:
+            exchange.add_headers(left(found))
 
     def _admit(self, exchange: HttpExchange) -> None:
         """Refuse what this principal may not reach."""

@@ -9,23 +9,26 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from turnwise.server.errors import LimitsReached
 from turnwise.server.exchange import Header
 from turnwise.server.services.meter import Left
+from turnwise.server.services.use import Holder
 
 __all__ = ["left", "reached"]
 
 
-def left(found: Left | None) -> tuple[Header, ...]:
+def left(found: Left) -> tuple[Header, Header]:
     """Return the fields of an answer: what is left of the requests."""
-    if found is None:
-        return ()
-    name = b'"%s-requests"' % found.holder.value.encode()
-    return (
-        (b"ratelimit-policy", b"%s;q=%d;w=60" % (name, found.limit)),
-        (b"ratelimit", b"%s;r=%d;t=%d" % (name, found.left, found.seconds)),
-    )
+    name, policy = _policy(found.holder, found.limit)
+    return policy, (b"ratelimit", b"%s;r=%d;t=%d" % (name, found.left, found.seconds))
+
+
+@cache
+def _policy(holder: Holder, limit: int) -> tuple[bytes, Header]:
+    name = b'"%s-requests"' % holder.value.encode()
+    return name, (b"ratelimit-policy", b"%s;q=%d;w=60" % (name, limit))
 
 
 def reached(error: LimitsReached) -> list[Header]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from turnwise.server.errors import LimitsReached
 from turnwise.server.services.rates import FRESH, Rates
-from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, Holder, Use, Verdict
+from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, YES, Holder, Use, Verdict
 from turnwise.server.storage.base import Once, UsedTokens
-from turnwise.server.storage.rates import PERIOD_MS
 
 __all__ = ["UNMETERED", "Left", "Meter", "Taken"]
 
@@ -26,8 +24,7 @@ FRESH_NEAR: Final = 0.1
 HOLDERS: Final = {Holder.ACCOUNT: "The account", Holder.SESSION: "This session token"}
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(NamedTuple):
     """How many requests are left of a limit, and for how many seconds that is all."""
 
     holder: Holder
@@ -39,23 +36,27 @@ class Left:
 class Taken:
     """What a request took of its limits."""
 
-    def __init__(self, rates: Rates | None, counted: Sequence[tuple[Use, int, int, int]]) -> None:
+    __slots__ = ("_period", "_rates", "_uses", "_wanted")
+
+    def __init__(self, rates: Rates | None, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> None:
         self._rates = rates
-        self._counted = list(counted)
+        self._uses = uses
+        self._wanted = wanted
+        self._period = uses[0].period if uses else 0
 
     def end(self) -> None:
         """End the turn; what else was taken stays counted."""
-        self._undo([each for each in self._counted if each[1] == TURNS])
+        self._undo([each for each in self._wanted if each[0] == TURNS])
 
     def give_back(self) -> None:
         """Undo all of it: nothing was stored, nothing runs."""
-        self._undo(self._counted.copy())
+        self._undo(self._wanted)
 
-    def _undo(self, counted: Iterable[tuple[Use, int, int, int]]) -> None:
-        for each in counted:
-            use, kind, count, period = each
-            use.take_back(kind, count, period)
-            self._counted.remove(each)
+    def _undo(self, undone: Sequence[tuple[int, int]]) -> None:
+        self._wanted = [each for each in self._wanted if each not in undone]
+        for use in self._uses:
+            for kind, count in undone:
+                use.take_back(kind, count, self._period)
             if self._rates is not None:
                 self._rates.changed(use)
 
@@ -63,32 +64,36 @@ class Taken:
 class Meter:
     """Counts for an account and, where a session token was sent, for that as well."""
 
+    __slots__ = ("_account_id", "_known", "_rates", "_subjects")
+
     def __init__(self, rates: Rates | None, account_id: str, session: str | None = None) -> None:
         """Without `rates` nothing is limited."""
         self._rates = rates
         self._account_id = account_id
-        subjects = ((account_id, Holder.ACCOUNT), (session, Holder.SESSION))
-        self._subjects = [
-            (subject, holder)
-            for subject, holder in subjects
-            if rates is not None and subject is not None and rates.counts(holder)
-        ]
+        self._subjects: list[tuple[str, Holder]] = []
+        self._known: list[Use] = []
+        if rates is not None:
+            if Holder.ACCOUNT in rates.limited:
+                self._subjects.append((account_id, Holder.ACCOUNT))
+            if session is not None and Holder.SESSION in rates.limited:
+                self._subjects.append((session, Holder.SESSION))
 
     # Requests
 
     async def request(self) -> None:
         """Count a request. Raises `LimitsReached`."""
-        await self.take((REQUESTS, 1))
+        if self._take_at_once(REQUESTS, 1) is None:
+            await self.take((REQUESTS, 1))
 
     def left(self) -> Left | None:
-        """Return how many requests are left, by the narrower limit of those that the principal has of its own."""
-        if not self._subjects or self._rates is None:
+        """Return what is left of the token's limit, or else of the account's, once half of it is used."""
+        if self._rates is None or not self._subjects:
             return None
-        now = self._rates.now()
-        subject, holder = self._subjects[-1]
-        use = self._rates.use(subject, holder, now // PERIOD_MS)
+        use = self._uses()[-1]
         limit = use.limits[REQUESTS]
-        return Left(holder, limit, use.left(REQUESTS), math.ceil(use.until(now))) if limit else None
+        if 2 * use.used[REQUESTS] < limit or not limit:
+            return None
+        return Left(use.holder, limit, use.left(REQUESTS), math.ceil(use.until(self._rates.now())))
 
     # Messages
 
@@ -100,7 +105,7 @@ class Meter:
             return write
 
         async def write_counted(once: Once | None) -> None:
-            taken = await self.take_once(once, (MESSAGES, count))
+            taken = self._take_at_once(MESSAGES, count) or await self.take_once(once, (MESSAGES, count))
             try:
                 await write(once)
             except Exception:
@@ -160,7 +165,7 @@ class Meter:
             done = await self._rates.storage.find_once(self._account_id, once.path, once.key)
             if done is None or done.answer is None:
                 raise
-            return Taken(None, ())
+            return Taken(None, (), ())
 
     async def take(self, *wanted: tuple[int, int]) -> Taken:
         """Count so many of each kind, all or nothing. Raises `LimitsReached`."""
@@ -181,10 +186,26 @@ class Meter:
                 return self._add(self._uses(), wanted)
 
     def _uses(self) -> list[Use]:
-        if self._rates is None:
+        rates = self._rates
+        if rates is None:
             return []
-        period = self._rates.now() // PERIOD_MS
-        return [self._rates.use(subject, holder, period) for subject, holder in self._subjects]
+        period = rates.period()
+        if not self._known or self._known[0].period != period:
+            self._known = rates.uses(self._subjects, period)
+        return self._known
+
+    def _take_at_once(self, kind: int, count: int) -> Taken | None:
+        """Take where there is room as far as is known here; most requests need no more."""
+        rates = self._rates
+        uses = self._uses()
+        if rates is not None:
+            alone = rates.alone
+            for use in uses:
+                if use.verdict(kind, count, alone=alone) is not YES:
+                    return None
+            for use in uses:
+                rates.add(use, kind, count)
+        return Taken(rates, uses, ((kind, count),))
 
     def _verdict(
         self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]], *, asked: bool
@@ -210,15 +231,12 @@ class Meter:
         return not self._rates.is_fresh(use, FRESH_NEAR if near else FRESH)
 
     def _add(self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> Taken:
-        counted: list[tuple[Use, int, int, int]] = []
-        for use in uses:
-            for kind, count in wanted:
-                if count:
-                    use.add(kind, count)
-                    counted.append((use, kind, count, use.period))
-            if self._rates is not None:
-                self._rates.changed(use)
-        return Taken(self._rates, counted)
+        if self._rates is not None:
+            for use in uses:
+                for kind, count in wanted:
+                    if count:
+                        self._rates.add(use, kind, count)
+        return Taken(self._rates, uses, wanted)
 
     def _refusal(self, use: Use, kind: int, count: int) -> LimitsReached:
         assert self._rates is not None, "without rates nothing is refused"  # noqa: S101 - a mistake of ours

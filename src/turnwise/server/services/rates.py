@@ -31,6 +31,9 @@ TICK_ALONE: Final = 5.0
 FRESH: Final = 1.0
 """Seconds for which what others counted is good enough to refuse by."""
 
+GONE: Final = -1
+"""The period of what is forgotten: whoever still holds it looks it up anew."""
+
 AT_ONCE: Final = 1000
 """Subjects that one exchange is about."""
 
@@ -52,6 +55,12 @@ class Rates:
         self.storage = storage
         self.alone = True
         """Whether no other process counts."""
+        self.limited = frozenset(
+            holder
+            for holder, allowance in ((Holder.ACCOUNT, account), (Holder.SESSION, session))
+            if allowance != Allowance()
+        )
+        """Whose limits there are."""
         self._allowances = {Holder.ACCOUNT: account, Holder.SESSION: session}
         self._process_id = new_id()
         self._monotonic = monotonic
@@ -84,22 +93,33 @@ class Rates:
 
     # What meters ask
 
-    def counts(self, holder: Holder) -> bool:
-        """Tell whether anything is limited."""
-        return self._allowances[holder] != Allowance()
-
     def now(self) -> int:
         """Return the time on the database's clock, in milliseconds."""
         return int(self._monotonic() * 1000 + self._shift)
 
-    def use(self, subject: str, holder: Holder, period: int) -> Use:
-        """Return what a subject used, to be added to before anything is awaited."""
-        use = self._uses.get(subject)
-        if use is None:
-            use = Use(subject, holder, self._allowances[holder], period=period, processes=self._processes)
-            self._uses[subject] = self._wanted[subject] = use  # others, or this one before a restart, may have counted
-        use.roll(period)
-        return use
+    def period(self) -> int:
+        """Return the period that runs."""
+        return int(self._monotonic() * 1000 + self._shift) // PERIOD_MS
+
+    def uses(self, subjects: Sequence[tuple[str, Holder]], period: int) -> list[Use]:
+        """Return what subjects used, to be added to before anything is awaited."""
+        known = self._uses
+        uses: list[Use] = []
+        for subject, holder in subjects:
+            use = known.get(subject)
+            if use is None:
+                use = Use(subject, holder, self._allowances[holder], period=period, processes=self._processes)
+                known[subject] = self._wanted[subject] = use  # others, or this one before a restart, may have counted
+            elif use.period != period:
+                use.roll(period)
+            uses.append(use)
+        return uses
+
+    def add(self, use: Use, kind: int, count: int) -> None:
+        """Count, and tell others soon."""
+        if not use.dirty:
+            self._changed[use.subject] = use
+        use.add(kind, count)
 
     def changed(self, use: Use) -> None:
         """Tell others of it, soon."""
@@ -193,7 +213,7 @@ class Rates:
 
     def _sweep(self) -> None:
         """Forget who is idle, and tell in each period anew of turns that still run."""
-        period = self.now() // PERIOD_MS
+        period = self.period()
         if period == self._swept:
             return
         self._swept = period
@@ -204,6 +224,7 @@ class Rates:
                 self._changed[use.subject] = use
             elif use.idle and use.subject not in self._wanted:
                 del self._uses[use.subject]
+                use.period = GONE
 
 
 def _by_subject(tallies: Sequence[Tally]) -> Mapping[str, list[Tally]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from turnwise.server.storage.rates import PERIOD_MS, PERIODS, Tally
 
-__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "Allowance", "Holder", "Use", "Verdict"]
+__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "YES", "Allowance", "Holder", "Use", "Verdict"]
 
 REQUESTS, MESSAGES, TOKENS, TURNS = range(4)
 KINDS: Final = ("requests", "messages", "tokens", "turns")
@@ -46,6 +46,9 @@ class Verdict(Enum):
     NO = 2
 
 
+YES, ASK, NO = Verdict
+
+
 class Use:
     """What one subject used: this process's own counts by period, and the sums of all others as last read.
 
@@ -55,14 +58,15 @@ class Use:
 
     __slots__ = (
         "_credit",
+        "_oldest",
         "_others",
         "_own",
-        "_period",
         "_turns_elsewhere",
         "allowance",
         "dirty",
         "holder",
         "limits",
+        "period",
         "read_at",
         "subject",
         "turns",
@@ -88,14 +92,16 @@ class Use:
         self._own: dict[int, Counts] = {}
         self._others: dict[int, Counts] = {}
         self._turns_elsewhere = 0
-        self._period = period
+        self._oldest = period
+        self.period = period
+        """The one that runs: what is added is counted in it."""
 
     # Time
 
     def roll(self, period: int) -> None:
         """Forget what is no longer in the window."""
-        if period != self._period:
-            self._period = period
+        if period != self.period:
+            self.period = period
             for counts in (self._own, self._others):
                 for gone in [each for each in counts if not 0 <= period + 1 - each <= PERIODS]:
                     del counts[gone]
@@ -107,6 +113,7 @@ class Use:
                 [counts[kind] for counts in self._own.values()] + [counts[kind] for counts in self._others.values()]
             )
         self.used[TURNS] = self.turns + self._turns_elsewhere
+        self._oldest = min([self.period, *self._own, *self._others])
 
     @property
     def idle(self) -> bool:
@@ -122,17 +129,17 @@ class Use:
         """
         limit = self.limits[kind]
         if not limit:
-            return Verdict.YES
+            return YES
         if limit - self.used[kind] < min(count or 1, limit):
-            return Verdict.NO
+            return NO
         unsent = self.unsent[kind]
-        return Verdict.YES if alone or not unsent or unsent + count <= self._credit[kind] else Verdict.ASK
+        return YES if alone or not unsent or unsent + count <= self._credit[kind] else ASK
 
     def add(self, kind: int, count: int) -> None:
         """Count; of turns, those that begin now."""
         self.unsent[kind] += count
         self.used[kind] += count
-        period = self._period
+        period = self.period
         self.dirty.add(period)
         counts = self._own.get(period)
         if counts is None:
@@ -147,16 +154,11 @@ class Use:
         if kind == TURNS:
             self.turns -= count
             self.used[TURNS] -= count
-            self.dirty.add(self._period)
+            self.dirty.add(self.period)
         elif (counts := self._own.get(period)) is not None:
             counts[kind] -= count
             self.used[kind] -= count
             self.dirty.add(period)
-
-    @property
-    def period(self) -> int:
-        """The period that what is added is counted in."""
-        return self._period
 
     # What is left
 
@@ -175,8 +177,7 @@ class Use:
 
     def until(self, now: int) -> float:
         """Return the seconds until the oldest that was counted counts no more."""
-        oldest = min(min(self._own, default=self._period), min(self._others, default=self._period))
-        return max(0.0, ((oldest + PERIODS) * PERIOD_MS - now) / 1000)
+        return max(0.0, ((self._oldest + PERIODS) * PERIOD_MS - now) / 1000)
 
     # Other processes
 
