@@ -40,6 +40,9 @@ class Unjournaled(SqliteStorage):
     async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:  # noqa: ARG002
         return True
 
+    async def other_processes(self, process_id: str) -> int:  # noqa: ARG002
+        return 0
+
     async def leave_process(self, process_id: str) -> None:
         """Own nothing."""
 

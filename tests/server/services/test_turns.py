@@ -324,6 +324,39 @@ async def test_a_repeat_that_waited_for_the_first_gets_its_answer_and_leaves_no_
     assert await process.texts(conversation) == ["hi", "Half and half"]
 
 
+async def test_a_process_without_room_leaves_what_it_takes_on_to_one_that_has_some(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnwise.server.services.lease.RENEW_SECONDS", 0.02)
+    process, other = await halfway(stage, TurnSettings(dispatches=1)), await stage.process(TurnSettings(dispatches=1))
+    await until(lambda: process.turns._lease.others == 1)
+    await process.dispatch(None, channel="another-channel-of-24-or-more")
+    await asked(process)
+    await process.dispatch(None)
+    assert types(await other.heard())[-1] == "result"
+    assert len(other.model.prompts) == 1
+    assert (await process.row(channel="another-channel-of-24-or-more")).state == "running"
+
+
+async def test_what_nobody_has_room_for_waits_in_the_journal_and_is_told_when_it_is_cancelled(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnwise.server.services.lease.RENEW_SECONDS", 0.02)
+    processes = [await halfway(stage, TurnSettings(dispatches=1)) for _ in range(2)]
+    await until(lambda: all(process.turns._lease.others == 1 for process in processes))
+    for number, process in enumerate(processes):
+        await process.dispatch(None, channel=f"busy-channel-of-24-or-more-{number}")
+        await asked(process)
+    await processes[0].dispatch(None)
+    await asyncio.sleep(0.1)
+    assert (await processes[0].row()).process_id == ""
+    await processes[1].turns.cancel(ACCOUNT, channel_id=CHANNEL)
+    assert types(await processes[0].heard()) == ["abort", "receiveResult", "result"]
+    await processes[0].dispatch(None, channel="the-last-channel-of-24-or-more")
+    processes[1].model.go_on.set()
+    assert types(await processes[1].heard("the-last-channel-of-24-or-more"))[-1] == "result"
+
+
 # Lost, handed over, taken over
 
 

@@ -686,15 +686,30 @@ async def test_running_turn_is_cancelled_before_the_waiting_ones(scene: Scene) -
     assert order == [running.turn_id, *(place.turn_id for place in queued)]
 
 
-async def test_waiting_turn_of_the_dead_is_aborted_at_once(scene: Scene) -> None:
+async def test_waiting_complete_of_the_dead_is_aborted_at_once(scene: Scene) -> None:
     await scene.process()
-    await scene.queue("channel")
+    place = await queue_complete(scene, id_ := await scene.conversation())
+    scene.adapter.lapse("p")
+    turn = await scene.storage.cancel_turn(scene.me, conversation_id=id_)
+    assert turn is not None
+    assert (turn.id, turn.state, turn.ended_at) == (place.turn_id, "aborted", scene.clock.now)
+    await scene.process("q")
+    assert await scene.storage.claim_lapsed("q", limit=1, now=START) == []
+
+
+async def test_waiting_dispatch_of_the_dead_that_is_cancelled_is_adopted_wherever_there_is_no_room(
+    scene: Scene,
+) -> None:
+    await scene.process("p")
+    await scene.process("q")
+    await scene.queue("another channel")
+    place = await scene.queue("channel")
     scene.adapter.lapse("p")
     turn = await scene.storage.cancel_turn(scene.me, channel_id="channel")
     assert turn is not None
-    assert (turn.state, turn.ended_at) == ("aborted", scene.clock.now)
-    await scene.process("q")
-    assert await scene.storage.claim_lapsed("q", limit=1, now=START) == []
+    assert (turn.state, turn.cancelled) == ("waiting", True)
+    (row,) = await scene.storage.claim_lapsed("q", limit=10, now=START, waiting=False)
+    assert (row.id, row.cancelled) == (place.turn_id, True)
 
 
 async def test_turn_that_was_cancelled_while_its_process_was_dead_is_adopted_as_cancelled(scene: Scene) -> None:

@@ -273,7 +273,11 @@ class Journaling(RuleBasedStateMachine):
     def claim_for(self, id_: str, limit: int, *, waiting: bool = True) -> Any:
         claimed = self.do(self.storage.claim_lapsed(id_, limit=limit, now=START, waiting=waiting))
         adopted: list[Place] = []
-        lapsed = [turn for turn in self.model.lapsed() if waiting or (turn.kind, turn.state) != ("dispatch", "waiting")]
+        lapsed = [
+            turn
+            for turn in self.model.lapsed()
+            if waiting or turn.cancelled or (turn.kind, turn.state) != ("dispatch", "waiting")
+        ]
         while lapsed and not adopted and id_ in self.model.alive:
             for turn in lapsed[:limit]:
                 if turn.kind == "dispatch":
@@ -435,7 +439,7 @@ class Journaling(RuleBasedStateMachine):
             assert answer is None
             return
         turn = candidates[0]
-        if turn.state == "waiting" and turn.owner not in self.model.alive:
+        if (turn.kind, turn.state) == ("complete", "waiting") and turn.owner not in self.model.alive:
             self.model.end(turn, "aborted")
         else:
             turn.cancelled = True

@@ -22,6 +22,7 @@ WALKS_BY_DESIGN = {
     "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
     "upkeep.purge_writers": "there are few writers",
     "journal.bury": "there are few processes",
+    "journal.others": "there are few processes",
     "journal.any_lapsed": "looks at the turns that have not ended, which are few",
     "journal.lapsed": "looks at the turns that have not ended, which are few",
     "journal.first_of": "walks the turns it is asked for",

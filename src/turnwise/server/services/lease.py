@@ -52,6 +52,8 @@ class Lease:
         self._wake = asyncio.Event()
         self._retired = False
         self._left = False
+        self.others = 0
+        """How many other processes had a lease when it was looked last."""
         self.process_id = new_id()
 
     async def open(self) -> None:
@@ -71,6 +73,12 @@ class Lease:
     def look(self) -> None:
         """Look at once for what others left."""
         self._wake.set()
+
+    def leave_something(self) -> None:
+        """Look again as soon as there is room: this process has left something to whoever has some."""
+        self._left = True
+        if self._room() > 0:
+            self._wake.set()
 
     def look_if_left(self) -> None:
         """Look at once if there was something for which there was no room."""
@@ -97,6 +105,7 @@ class Lease:
                 if loop.time() >= renew_at:
                     renew_at = loop.time() + RENEW_SECONDS
                     await self._renew()
+                    self.others = await self._journal.other_processes(self.process_id)
                 await self._adopt_what_lapsed(renew_at)
             except Exception:
                 logger.exception("the lease could not be renewed; it is tried again")

@@ -283,6 +283,8 @@ class TurnService:
         turn = self._running.find(row.id)
         if turn is not None:
             turn.abort("cancelled", cancelled=True)
+        else:
+            self._lease.look()  # nobody may run it
         return wire.TurnId(id=row.id)
 
     def _cancelled(self, notice: bytes) -> None:
@@ -301,10 +303,18 @@ class TurnService:
         except Exception:
             taken.give_back()
             raise
-        if known is None:
-            self._run_dispatched(_row_of(new), meter)
-        else:
+        if known is not None:
             taken.give_back()
+        elif self._slots.free <= 0 and self._lease.others:
+            await self._leave_to_whoever_has_room(new)
+        else:
+            self._run_dispatched(_row_of(new), meter)
+
+    async def _leave_to_whoever_has_room(self, new: NewTurn) -> None:
+        """Queue a turn with those that nobody owns: whoever has room takes one, of each account in turn."""
+        place = Place(turn_id=new.id, process_id=new.process_id, attempt=1)
+        await insist(lambda: self._storage.put_back(place))
+        self._lease.leave_something()
 
     def _adopt(self, rows: Sequence[TurnRow]) -> None:
         for row in rows:
@@ -356,7 +366,7 @@ class TurnService:
         nothing: it holds the conversation still, and those that wait for that, some of them with the last room, wait
         for it.
         """
-        if row.conversation_id is not None and row.state == "running":
+        if row.cancelled or (row.conversation_id is not None and row.state == "running"):
             with meter.resumed():
                 await self._run_stored(turn, row, meter)
             return

@@ -209,6 +209,10 @@ class Journal(ChannelStore, WaitStore, Protocol):
         """Prolong a lease. False where it lapsed: the process owns nothing any more."""
         ...
 
+    async def other_processes(self, process_id: str) -> int:
+        """Return how many other processes have a lease."""
+        ...
+
     async def leave_process(self, process_id: str) -> None:
         """End a lease now; what the process still owned can be adopted at once."""
         ...
@@ -225,8 +229,8 @@ class Journal(ChannelStore, WaitStore, Protocol):
         """Adopt turns whose process has no lease any more: the oldest of each account, then the next of each.
 
         A commit takes `limit` of them; the first that adopts something is the last, and none is left where nothing is
-        returned. Without `waiting`, dispatches that wait are left to others. Processes that claim at once get different
-        turns.
+        returned. Without `waiting`, dispatches that wait are left to others, but for cancelled ones. Processes that
+        claim at once get different turns.
 
         A `complete` or `receive` is settled: its text so far becomes a bot message with `meta` `{"interrupted": true,
         "reason": "crash"}`, its state `interrupted`; it is not returned. A `dispatch` is returned, with the attempt
@@ -343,8 +347,8 @@ class Journal(ChannelStore, WaitStore, Protocol):
     ) -> TurnRow | None:
         """Ask the unfinished turn of a conversation (the running one first) or of a channel to end; return it.
 
-        Its process hears of it at its next flush, or from `cancelled_turns`. A waiting turn whose process has no lease
-        is settled as `aborted`.
+        Its process hears of it at its next flush, or from `cancelled_turns`. A waiting `complete` or `receive` whose
+        process has no lease is settled as `aborted`; a dispatch is adopted to be settled, so that its channel is told.
         """
         ...
 

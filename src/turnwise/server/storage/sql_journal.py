@@ -26,6 +26,9 @@ class SqlJournal(SqlDatabase):
     async def renew_process(self, process_id: str, *, lease_ms: int) -> bool:
         return await self._write(lambda db: turns.renew_process(db, process_id, lease_ms))
 
+    async def other_processes(self, process_id: str) -> int:
+        return await self._read(lambda db: turns.other_processes(db, process_id))
+
     async def leave_process(self, process_id: str) -> None:
         await self._write(lambda db: turns.leave_process(db, process_id))
 

@@ -19,6 +19,7 @@ from turnwise.server.storage.jobs.rows import Database, Row, run
 from turnwise.server.storage.jobs.turns import SQL, end_abandoned, interrupt, is_alive, to_turn
 from turnwise.server.storage.journal import (
     CANCELLED,
+    LEFT,
     LINE_MOVED,
     Busy,
     Flush,
@@ -246,11 +247,12 @@ def cancel_turn(
     turn = None if row is None else to_turn(db, row)
     if turn is None or turn.ended_at is not None:
         return None
-    if turn.state == "waiting" and not is_alive(db, turn.process_id):
+    alive = turn.state != "waiting" or is_alive(db, turn.process_id)
+    if not alive and turn.kind != "dispatch":
         end_abandoned(db, turn.id, "aborted", "cancelled", now)
     else:
         run(db, SQL["cancel"], turn.id)
-        tell(db, CANCELLED, turn.id)
+        tell(db, CANCELLED if alive else LEFT, turn.id)
     return to_turn(db, run(db, SQL["turn"], turn.id).fetchone())
 
 

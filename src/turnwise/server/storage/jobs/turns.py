@@ -25,6 +25,7 @@ __all__ = [
     "interrupt",
     "is_alive",
     "leave_process",
+    "other_processes",
     "purge_turns",
     "put_back",
     "register_process",
@@ -42,6 +43,10 @@ def register_process(db: Database, process_id: str, lease_ms: int) -> None:
 
 def renew_process(db: Database, process_id: str, lease_ms: int) -> bool:
     return run(db, SQL["renew"], process_id, lease_ms).rowcount == 1
+
+
+def other_processes(db: Database, process_id: str) -> int:
+    return int(run(db, SQL["others"], process_id).fetchone()[0])
 
 
 def leave_process(db: Database, process_id: str) -> None:

@@ -39,6 +39,9 @@ DELETE FROM processes WHERE id = ?
 -- name: alive
 SELECT EXISTS (SELECT 1 FROM processes WHERE id = ? AND lease_until > {now_fragment})
 
+-- name: others
+SELECT count(*) FROM processes WHERE id <> ? AND lease_until > {now_fragment}
+
 -- name: bury
 DELETE FROM processes WHERE lease_until <= {now_fragment}
 
@@ -51,7 +54,7 @@ SELECT EXISTS (
 -- name: lapsed
 SELECT {columns} FROM turns
 WHERE ended_at IS NULL AND owner NOT IN (SELECT id FROM processes WHERE lease_until > {now_fragment})
-AND (kind <> 'dispatch' OR state = 'running' OR ?)
+AND (kind <> 'dispatch' OR state = 'running' OR cancel = TRUE OR ?)
 ORDER BY row_number() OVER (PARTITION BY account ORDER BY created_at, id), created_at, id
 LIMIT ?
 

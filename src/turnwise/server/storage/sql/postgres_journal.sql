@@ -24,7 +24,7 @@ SELECT {columns} FROM turns WHERE account = ? AND channel = ? FOR NO KEY UPDATE
 SELECT {columns} FROM turns JOIN (
     SELECT id AS which, row_number() OVER (PARTITION BY account ORDER BY created_at, id) AS place FROM turns
     WHERE ended_at IS NULL AND owner NOT IN (SELECT id FROM processes WHERE lease_until > {now_fragment})
-    AND (kind <> 'dispatch' OR state = 'running' OR ?)
+    AND (kind <> 'dispatch' OR state = 'running' OR cancel = TRUE OR ?)
 ) AS line ON line.which = turns.id
 WHERE ended_at IS NULL AND owner NOT IN (SELECT id FROM processes WHERE lease_until > {now_fragment})
 ORDER BY line.place, created_at, id
