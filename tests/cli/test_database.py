@@ -125,6 +125,16 @@ def test_status_makes_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.parametrize("command", ["status", "migrate"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, command: str) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("my notes, and no database at all")
+    refused = database(command, "--database", url(notes))
+    told = " ".join(refused.stderr.split())
+    assert (refused.exit_code, "cannot be opened: file is not a database" in told) == (1, True)
+    assert notes.read_text() == "my notes, and no database at all"
+
+
 def test_an_empty_file_has_no_tables_yet(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     assert "no tables yet" in database("status", "--database", url(tmp_path / "empty.db")).stdout

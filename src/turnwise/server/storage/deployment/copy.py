@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage.deployment.database import Chunk, Deployment, next_rows, version_of
@@ -28,9 +28,6 @@ from turnwise.server.storage.deployment.verification import Checksum, checksum_o
 from turnwise.server.storage.jobs.rows import Row
 
 __all__ = ["Advance", "CopyFailed", "CopyOptions", "TableCopy", "copy_deployment"]
-
-COUNTING_SECONDS: Final = 20.0
-"""How long a table may be counted before it is copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +91,7 @@ async def copy_deployment(
         raise CopyFailed(str(error)) from error
     copying = _Copying(source, target, options.chunk, report)
     try:
-        await copying.load(reached)
-        copied = await copying.verify()
+        copied = await copying.verify(await copying.load(reached))
         await target.settle()
         await target.write(finish)
     except Unavailable as error:
@@ -157,17 +153,21 @@ class _Copying:
     chunk: Chunk
     report: Callable[[Advance], None]
 
-    async def load(self, reached: Mapping[str, Reached]) -> None:
-        """Copy what the target does not have yet."""
+    async def load(self, reached: Mapping[str, Reached]) -> int:
+        """Copy what the target does not have yet; return how many rows there are."""
         rows = sum([max(await self._count(table), reached[table.name].copied) for table in copied_tables()])
         told = _Told("copy", self.report, rows, sum(each.copied for each in reached.values()))
         for table in copied_tables():
             await self._load_table(table, reached[table.name], told)
+        return told.done
 
-    async def verify(self) -> Sequence[TableCopy]:
-        """Read both databases, each as it is now, and compare them; `CopyFailed` tells of all that differs."""
+    async def verify(self, rows: int) -> Sequence[TableCopy]:
+        """Read both databases, each as it is now, and compare them; `CopyFailed` tells of all that differs.
+
+        `rows` is how many each should have.
+        """
         async with self.source.snapshot(), self.target.snapshot():
-            told = _Told("verify", self.report, 2 * sum([await self._count(table) for table in copied_tables()]))
+            told = _Told("verify", self.report, 2 * rows)
             pairs = {table.name: await self._checksums(table, told) for table in copied_tables()}
             lost = [table.name for table in copied_tables() if await self._forgets_numbers(table)]
         differences = [_difference(name, *pair) for name, pair in pairs.items() if pair[0] != pair[1]]
@@ -225,7 +225,7 @@ class _Copying:
         return known < last
 
     async def _count(self, table: StoredTable) -> int:
-        return (await self.source.read(lambda db: db.estimate(table.name, seconds=COUNTING_SECONDS)))[0]
+        return (await self.source.read(lambda db: db.estimate(table.name)))[0]
 
 
 def _difference(name: str, mine: Checksum, copied: Checksum) -> str:

@@ -46,8 +46,8 @@ class Tables(Database, Protocol):
         """Let a numbered table give out numbers above `number`, and above those of its rows."""
         ...
 
-    def estimate(self, table: str, *, seconds: float) -> tuple[int, bool]:
-        """Return how many rows a table has, and whether that is exact, in about so many seconds."""
+    def estimate(self, table: str) -> tuple[int, bool]:
+        """Return how many rows a table has, and whether that is exact: it is not where counting would take long."""
         ...
 
 

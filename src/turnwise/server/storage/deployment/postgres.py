@@ -65,7 +65,7 @@ class PostgresTables(JobConnection):
         if (last := max(number, highest)) > 0:
             self.execute(_OURS["raise_number"], (table.name, last))
 
-    def estimate(self, table: str, *, seconds: float) -> tuple[int, bool]:  # noqa: ARG002 - neither takes long
+    def estimate(self, table: str) -> tuple[int, bool]:
         row = self.execute(_OURS["estimated"], (table,)).fetchone()
         if row and row[0] > _FEW:
             return int(row[0]), False

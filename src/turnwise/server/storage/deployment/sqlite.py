@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -15,14 +14,12 @@ from typing import Final, TypeVar, cast
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage.database import connect, create_file, prepare
 from turnwise.server.storage.deployment.database import SQL, Chunk, Deployment, TablesJob
-from turnwise.server.storage.deployment.tables import StoredTable, all_tables
+from turnwise.server.storage.deployment.tables import StoredTable
 from turnwise.server.storage.jobs.rows import Result, Row, Value
 
 __all__ = ["SqliteDeployment", "SqliteTables"]
 
 T = TypeVar("T")
-
-_COUNTED_AT_ONCE: Final = 100_000
 
 _READ_AT_ONCE: Final = 16
 """Rows after which is looked how much they take; few, because each of them may have megabytes."""
@@ -71,29 +68,9 @@ class SqliteTables:
         if self._connection.execute(SQL["raise_number"], values).rowcount == 0:
             self._connection.execute(SQL["begin_number"], values)
 
-    def estimate(self, table: str, *, seconds: float) -> tuple[int, bool]:
-        known = next((known for known in all_tables() if known.name == table), None)
-        if known is None:
-            return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]), True  # noqa: S608
-        return self._counted(known, time.monotonic() + seconds)
-
-    def _counted(self, table: StoredTable, deadline: float) -> tuple[int, bool]:
-        """Count in the key's order for as long as there is time; what was not seen by then is not counted."""
-        key = _names(table.key_names)
-        count, last = 0, None
-        while True:
-            beyond = "" if last is None else f"WHERE ({key}) > ({', '.join('?' * len(last))})"
-            ordered = f'FROM "{table.name}" {beyond} ORDER BY {key}'
-            values = (*(last or ()), _COUNTED_AT_ONCE - 1)
-            last = self._connection.execute(f"SELECT {key} {ordered} LIMIT 1 OFFSET ?", values).fetchone()
-            if last is None:
-                return count + self._rest(ordered, values[:-1]), True
-            count += _COUNTED_AT_ONCE
-            if time.monotonic() > deadline:
-                return count, False
-
-    def _rest(self, ordered: str, values: Sequence[Value]) -> int:
-        return int(self._connection.execute(f"SELECT count(*) FROM (SELECT 1 {ordered})", values).fetchone()[0])  # noqa: S608
+    def estimate(self, table: str) -> tuple[int, bool]:
+        # SQLite counts some 20 million rows a second: it looks only at how many there are on each page.
+        return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]), True  # noqa: S608 - ours
 
 
 class SqliteDeployment:
@@ -114,7 +91,13 @@ class SqliteDeployment:
     def _opened(cls, path: Path, *, absent: bool) -> SqliteDeployment:
         path = path.resolve()
         if path.exists():
-            return cls(path, connect(path))
+            try:
+                return cls(path, connect(path))
+            except sqlite3.Error as error:
+                raise Unavailable(
+                    f"The database {path} cannot be opened: {error}. Check that it is an SQLite file and that this "
+                    "user may write to it and its folder."
+                ) from error
         if not absent:
             raise Unavailable(f"There is no database at {path}. Check the URL; a relative path begins where you are.")
         return cls(path, None)

@@ -11,9 +11,6 @@ from turnwise.server.storage.deployment.database import SQL, Deployment, Tables,
 
 __all__ = ["DatabaseStatus", "TableCount", "live_processes", "status_of"]
 
-SECONDS: Final = 2.0
-"""How long a table may be counted."""
-
 _NOT_OURS: Final = frozenset({"alembic_version", "copy_progress"})
 
 
@@ -24,7 +21,7 @@ class TableCount:
     name: str
     rows: int
     exact: bool
-    """Else it is an estimate, or as far as was counted."""
+    """Else it is the database's own estimate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +79,7 @@ def live_processes(db: Tables) -> int:
 
 
 async def _counted(deployment: Deployment, name: str) -> TableCount:
-    rows, exact = await deployment.read(lambda db: db.estimate(name, seconds=SECONDS))
+    rows, exact = await deployment.read(lambda db: db.estimate(name))
     return TableCount(name=name, rows=rows, exact=exact)
 
 
