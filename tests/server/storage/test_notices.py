@@ -174,6 +174,29 @@ async def test_nobody_hears_who_has_stopped_to(scene: Scene) -> None:
     assert ear.bodies == [1]
 
 
+async def test_a_subscriber_that_fails_keeps_nothing_from_the_others(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(body: bytes = b"") -> None:
+        raise OSError(f"cannot act on {body!r}")
+
+    here, there = await scene.process(), await scene.process()
+    ear = Ear()
+    there.storage.notices.subscribe("before", heard=fail, missed=fail)
+    there.storage.notices.subscribe("before", heard=ear.hear, missed=ear.miss)
+
+    def job(db: Database) -> None:
+        tell(db, "before", 1)
+        tell(db, TOPIC, 2)
+
+    await here.storage._write(job)
+    await ear.until(1)
+    await there.ear.until(2)
+    await there.loses_its_connection()
+    await ear.until_missed(2)
+    assert "cannot act on b'1'" in caplog.text
+
+
 async def test_behind_a_transaction_pooler_notices_need_an_address_of_their_own(scene: Scene, pooler: Pooler) -> None:
     here = await scene.process()
     deaf = await scene.process(pooler.url(scene.url))

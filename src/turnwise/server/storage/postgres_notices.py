@@ -205,12 +205,20 @@ class PostgresNotices:
             self._read_up()
         for topic, body in notices:
             for subscription in tuple(self._subscriptions.get(topic, ())):
-                subscription.heard(bytes(body))
+                _call(subscription.heard, bytes(body))
 
     def _read_up(self) -> None:
         for subscriptions in tuple(self._subscriptions.values()):
             for subscription in tuple(subscriptions):
-                subscription.missed()
+                _call(subscription.missed)
+
+
+def _call(subscriber: Callable[..., None], *body: bytes) -> None:
+    """Call a subscriber; one that fails keeps nothing from the others."""
+    try:
+        subscriber(*body)
+    except Exception:
+        logger.exception("a notice could not be acted on")
 
 
 def payloads(notices: Sequence[Notice]) -> Iterator[str]:
