@@ -18,9 +18,10 @@ from typing import Final, Literal, Self
 
 import aiohttp
 from aiohttp import web
+from tests.crash.proxy import Proxy
 from yarl import URL
 
-__all__ = ["Balancer", "Exchange"]
+__all__ = ["Balancer", "Exchange", "Spreader"]
 
 HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"})
 LARGEST: Final = 64 * 1024 * 1024
@@ -154,3 +155,13 @@ class Balancer:
             request.transport.abort()
             return web.Response()
         return web.json_response({"message": "The server went away.", "code": "BAD_GATEWAY"}, status=502)
+
+
+class Spreader(Proxy):
+    """A load balancer that knows nothing of HTTP: each connection goes to the next server that takes it, and stays."""
+
+    async def _onward(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in self.ports[1:]:
+            with contextlib.suppress(ConnectionRefusedError):
+                return await super()._onward()
+        return await super()._onward()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
@@ -49,27 +50,34 @@ class Member:
 
     async def kill(self) -> None:
         """Kill it, as a power cut would."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait until it has ended."""
         if self.process is not None and self.process.returncode is None:
-            self.process.kill()
+            self.process.send_signal(number)
             await self.process.wait()
 
 
 @dataclass
 class Killer:
-    """Kills one process after another, and starts each again."""
+    """Ends one process after another, and starts each again."""
 
     members: list[Member]
+    signal: signal.Signals
+    every: float
+    """Seconds from one to the next, at least."""
     count: int = 0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Kill one every five seconds, in turn, until told to stop; then all serve."""
+        """End them in turn until told to stop; then all serve."""
         loop = asyncio.get_running_loop()
-        beat = loop.time() + EVERY
+        beat = loop.time() + self.every
         while not await self._stopped_before(beat - loop.time()):
-            beat += EVERY
+            beat += self.every
             member = self.members[self.count % len(self.members)]
-            await member.kill()
+            await member.end(self.signal)
             self.count += 1
             await asyncio.sleep(DOWN)
             await member.start()
@@ -100,9 +108,9 @@ class Cluster:
         return "".join(member.log.read_text() for member in self.members)
 
     @contextlib.asynccontextmanager
-    async def killing(self) -> AsyncGenerator[Killer]:
-        """Kill one process every five seconds as long as the block runs; all serve again after it."""
-        killer = Killer(self.members)
+    async def killing(self, number: signal.Signals = signal.SIGKILL, *, every: float = EVERY) -> AsyncGenerator[Killer]:
+        """Send one process a signal every few seconds as long as the block runs; all serve again after it."""
+        killer = Killer(self.members, number, every)
         async with asyncio.TaskGroup() as group:
             group.create_task(killer.run())
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Final, TypeVar
 
 import pytest
 from tests.cluster.aftermath import check
+from tests.cluster.balancer import Spreader
 from tests.cluster.members import Killer, cluster
 from tests.crash.scene import FULL
 from tests.crash.task import Line, Task, line_of
@@ -27,8 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KILLS = 36 if FULL else 3
-CONVERSATIONS: Final = 50
+KILLS = 12 if FULL else 3
 PACE: Final = Pace(first=3, words=10, delay=0.05)
 
 
@@ -59,7 +60,9 @@ class Talk:
             assert answer.text == f"You said: {question}"
             self.replies.append(answer.id)
             task = Task(1000 * self.number + turn, self.conversation_id, PACE)
-            await self._timed("dispatch", task.dispatch(self.client, resumable=True))
+            began = time.monotonic()
+            await task.dispatch(self.client, resumable=True)
+            self._note(f"dispatch, {len(task.attempts)} times taken over", began)
             assert task.text == task.answer
             assert task.told == task.reply
             self.attempts += len(task.attempts)
@@ -78,8 +81,41 @@ class Talk:
     async def _timed(self, name: str, work: Awaitable[T]) -> T:
         began = time.monotonic()
         result = await work
-        self.took.setdefault(name, []).append(time.monotonic() - began)
+        self._note(name, began)
         return result
+
+    def _note(self, name: str, began: float) -> None:
+        self.took.setdefault(name, []).append(time.monotonic() - began)
+
+
+@dataclass
+class Crowd:
+    """Conversations, all at once."""
+
+    talks: list[Talk]
+
+    @classmethod
+    async def of(cls, client: AsyncTurnwise, count: int = 50) -> Crowd:
+        """Make so many."""
+        made = await asyncio.gather(*(client.conversation.create() for _ in range(count)))
+        return cls([Talk(number, each.id, client) for number, each in enumerate(made, 1)])
+
+    async def talk(self, killer: Killer, kills: int) -> None:
+        """Go on until so many servers were killed, and then look at what is there."""
+        async with asyncio.TaskGroup() as group:
+            for talk in self.talks:
+                group.create_task(talk.go_on_until(killer, kills))
+        await asyncio.gather(*(talk.check() for talk in self.talks))
+        logger.info("%d servers ended, %d turns taken over", killer.count, self.attempts)
+        for name in sorted({name for talk in self.talks for name in talk.took}):
+            took = sorted(each for talk in self.talks for each in talk.took.get(name, ()))
+            middle, most = took[len(took) // 2], took[int(len(took) * 0.99)]
+            logger.info("%d x %s: p50 %.3f s, p99 %.1f s, at most %.1f s", len(took), name, middle, most, took[-1])
+
+    @property
+    def attempts(self) -> int:
+        """How often a server went on with a turn of another one."""
+        return sum(talk.attempts for talk in self.talks)
 
 
 async def test_fifty_conversations_lose_and_double_nothing_while_one_of_three_processes_is_killed_every_five_seconds(
@@ -89,23 +125,37 @@ async def test_fifty_conversations_lose_and_double_nothing_while_one_of_three_pr
         cluster(tmp_path, postgres.database(), pace=PACE) as running,
         AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=5) as client,
     ):
-        made = await asyncio.gather(*(client.conversation.create() for _ in range(CONVERSATIONS)))
-        talks = [Talk(number, each.id, client) for number, each in enumerate(made, 1)]
-        async with running.killing() as killer, asyncio.TaskGroup() as group:
-            for talk in talks:
-                group.create_task(talk.go_on_until(killer, KILLS))
-        attempts = sum(talk.attempts for talk in talks)
-        logger.info(
-            "%d kills, %d requests, %d cut, %d turns taken over",
-            *(killer.count, len(running.balancer.exchanges), len(running.balancer.cut), attempts),
-        )
-        for name in ("send", "complete", "dispatch"):
-            took = sorted(each for talk in talks for each in talk.took[name])
-            median, most = took[len(took) // 2], took[int(len(took) * 0.99)]
-            logger.info(
-                "%d x %s: p50 %.0f ms, p99 %.1f s, at most %.1f s", len(took), name, 1000 * median, most, took[-1]
-            )
-        await asyncio.gather(*(talk.check() for talk in talks))
+        crowd = await Crowd.of(client)
+        async with running.killing() as killer:
+            await crowd.talk(killer, KILLS)
         await check(running)
         assert running.balancer.cut
-        assert attempts
+        assert crowd.attempts
+
+
+@pytest.mark.skipif(not FULL, reason="with TURNWISE_TEST_FULL=1 only: the same as above, a layer below")
+async def test_the_same_holds_behind_a_balancer_of_connections(postgres: PostgresServer, tmp_path: Path) -> None:
+    async with (
+        cluster(tmp_path, postgres.database(), pace=PACE) as running,
+        Spreader() as spreader,
+        AsyncTurnwise(secret=running.deployment.secret, base_url=spreader.url, retries=5) as client,
+    ):
+        spreader.ports += [member.port for member in running.members]
+        crowd = await Crowd.of(client)
+        async with running.killing() as killer:
+            await crowd.talk(killer, KILLS)
+        assert crowd.attempts
+
+
+async def test_clients_that_never_try_again_notice_nothing_of_a_rolling_restart(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    async with (
+        cluster(tmp_path, postgres.database(), pace=PACE, TURNWISE_GRACE="30") as running,
+        AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=0) as client,
+    ):
+        crowd = await Crowd.of(client, 10)
+        async with running.killing(signal.SIGTERM, every=1.0) as killer:
+            await crowd.talk(killer, len(running.members))
+        await check(running)
+        assert [each.path for each in running.balancer.cut] == []

@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 logger = logging.getLogger(__name__)
 """Figures: `pytest --log-cli-level=INFO` shows them."""
 
-KILLS = 36 if FULL else 5
+KILLS = 24 if FULL else 4
 """How many processes are killed at least."""
 
-FEWER = 12 if FULL else 2
+FEWER = 6 if FULL else 2
 """Likewise, for the one test that wants servers of its own."""
 
 OWN = ("tests/client/test_against_server.py", "tests/client/test_run.py")
