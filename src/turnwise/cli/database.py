@@ -174,8 +174,10 @@ def _write_status(found: DatabaseStatus) -> None:
 def _write_copied(label: str, tables: Sequence[TableCopy]) -> None:
     from rich.text import Text
 
-    from turnwise.cli.output import note, print_table
+    from turnwise.cli.output import note, print_table, stdout
 
+    if stdout().is_terminal:
+        stdout().print()
     rows = [[Text(each.name), _count(each.rows), Text(str(each.checksum), "dim")] for each in tables]
     print_table(["Table", "Rows".rjust(_COUNT_WIDTH), "Checksum, the same in both"], rows, wide="Table")
     note(f"Copied {sum(each.rows for each in tables):,} rows. Servers can start on {label} now.")
