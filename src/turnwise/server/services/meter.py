@@ -82,14 +82,14 @@ class Meter:
 
     async def request(self) -> None:
         """Count a request. Raises `LimitsReached`."""
-        if self._take_at_once(REQUESTS, 1) is None:
+        if not self._count_at_once(REQUESTS, 1):
             await self.take((REQUESTS, 1))
 
     def left(self) -> Left | None:
         """Return what is left of the token's limit, or else of the account's, once half of it is used."""
-        if self._rates is None or not self._subjects:
+        if self._rates is None or not self._known:
             return None
-        use = self._uses()[-1]
+        use = self._known[-1]  # the request was counted just now
         limit = use.limits[REQUESTS]
         if 2 * use.used[REQUESTS] < limit or not limit:
             return None
@@ -105,7 +105,10 @@ class Meter:
             return write
 
         async def write_counted(once: Once | None) -> None:
-            taken = self._take_at_once(MESSAGES, count) or await self.take_once(once, (MESSAGES, count))
+            if self._count_at_once(MESSAGES, count):
+                taken = Taken(self._rates, self._known, ((MESSAGES, count),))
+            else:
+                taken = await self.take_once(once, (MESSAGES, count))
             try:
                 await write(once)
             except Exception:
@@ -194,18 +197,19 @@ class Meter:
             self._known = rates.uses(self._subjects, period)
         return self._known
 
-    def _take_at_once(self, kind: int, count: int) -> Taken | None:
-        """Take where there is room as far as is known here; most requests need no more."""
+    def _count_at_once(self, kind: int, count: int) -> bool:
+        """Count if there is room as far as is known here; most requests need no more."""
         rates = self._rates
-        uses = self._uses()
         if rates is not None:
-            alone = rates.alone
+            uses, alone = self._uses(), rates.alone
             for use in uses:
                 if use.verdict(kind, count, alone=alone) is not YES:
-                    return None
+                    return False
             for use in uses:
-                rates.add(use, kind, count)
-        return Taken(rates, uses, ((kind, count),))
+                if not use.dirty:
+                    rates.changed(use)
+                use.add(kind, count)
+        return True
 
     def _verdict(
         self, uses: Sequence[Use], wanted: Sequence[tuple[int, int]], *, asked: bool
