@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.storage.scene import START, StillClock, conversation, message, new_turn, published
+from tests.server.storage.scene import START, StillClock, conversation, message, published
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage import database, migrations
@@ -144,35 +144,6 @@ async def test_database_of_every_version_is_upgraded_at_start(tmp_path: Path, re
     await opened_and_closed(tmp_path / "fresh.db")
     assert schema(path) == schema(tmp_path / "fresh.db")
     assert version(path) == [(database.SCHEMA_VERSION,)]
-
-
-OLD_ROWS = """
-INSERT INTO accounts VALUES ('me', 'me', 1);
-INSERT INTO conversations (id, account, created_at, updated_at, last_sequence, name) VALUES ('c', 'me', 1, 2, 2, 'old');
-INSERT INTO conversation_texts VALUES (1, NULL, '{"plan":"pro"}', 'be kind');
-INSERT INTO messages VALUES (1, 1, 'm1', 'user', 1, 1, NULL, NULL, NULL, 'hello');
-INSERT INTO messages VALUES (1, 2, 'm2', 'bot', 2, 2, NULL, NULL, '{"interrupted":true}', 'he');
-INSERT INTO used_tokens VALUES (1, 2, 'm', 3, 4);
-"""
-
-
-async def test_what_the_first_version_stored_is_there_after_the_upgrade(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    migrations.upgrade(path, "0001")
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_ROWS)
-    storage = SqliteStorage(path, clock=StillClock())
-    await storage.open()
-    try:
-        kept = await storage.fetch_conversation("me", "c")
-        assert (kept.name, kept.meta, kept.backstory) == ("old", {"plan": "pro"}, "be kind")
-        assert (await storage.conversation_usage("me", "c", begin=0, end=9)).tokens == 7
-        await storage.register_process("p", lease_ms=60_000)
-        start = await storage.start_turn(new_turn(account_id="me", conversation_id="c"), message("again"), recent=9)
-        assert [item.text for item in start.history] == ["hello", "he", "again"]
-        assert start.history[1].meta == {"interrupted": True}
-    finally:
-        await storage.close()
 
 
 async def test_upgrade_that_fails_leaves_the_database_as_it_was(
