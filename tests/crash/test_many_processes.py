@@ -17,6 +17,7 @@ from tests.crash.process import SECRET, ServerProcess
 from tests.crash.proxy import Dice, Proxy
 from tests.crash.scene import CAREFUL, FULL, LEASE_MS, SETTLED_WITHIN, SHORT_LEASE_MS, Scene, mutant, scene
 from tests.crash.task import Task, line_of
+from tests.crash.test_background import published
 from tests.crash.test_turns import (
     SLOW_TO_CALL,
     again,
@@ -303,6 +304,30 @@ async def test_a_turn_waits_for_nobody_in_a_process_that_died(tmp_path: Path, ur
         await stage.done(5)
         said = [text for kind, text in (await stage.stored([first]))[0] if kind == "user"]
         assert said == [first.said, "ping"]
+
+
+async def test_a_turn_is_read_and_cancelled_through_any_process(tmp_path: Path, url: str) -> None:
+    async with scene(tmp_path, Pace(first=1000, delay=0.02), url=url) as stage:
+        here, there, elsewhere = await asyncio.gather(*(stage.serve() for _ in range(3)))
+        stage.lead_to(there)
+        (task,) = await stage.tasks(1)
+        async with at(here) as one, at(elsewhere) as other:
+            await one.conversation.dispatch(task.conversation_id, text=task.said, channel_id=task.channel)
+            events: list[str] = []
+            async with asyncio.timeout(10), stage.client.channel.subscribe(task.channel, history_length=100) as told:
+                began = ended = 0.0
+                async for _, event in published(told):
+                    events.append(event["type"])
+                    if events.count("token") == 20:
+                        began = time.perf_counter()
+                        await other.conversation.cancel(task.conversation_id)
+                ended = time.perf_counter()
+        assert events[:2] == ["sendResult", "completeBegin"]
+        assert events[-4:] == ["abort", "completeEnd", "receiveResult", "result"]
+        (turn,) = await stage.turns([task])
+        assert (turn.state, turn.attempt) == ("aborted", 1)
+        logger.info("cancelled by a third process: a reader at a second one knew after %.0f ms", (ended - began) * 1e3)
+        assert ended - began < 1
 
 
 # Handing over
