@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.server.postgres import PostgresServer, unprivileged
+from tests.server.postgres import PostgresServer, free_port, unprivileged
 
 __all__ = ["Pooler", "own_pooler"]
 
@@ -60,7 +60,7 @@ def own_pooler(server: PostgresServer) -> Generator[Pooler]:
     folder = Path(tempfile.mkdtemp(prefix="turnwise-pgbouncer-"))
     try:
         folder.chmod(0o777)
-        port = _free_port()
+        port = free_port()
         file = folder / "pgbouncer.ini"
         file.write_text(_CONFIGURATION.format(socket=server.folder, port=port, folder=folder), encoding="utf-8")
         command = [*unprivileged(), program, "--quiet", str(file)]
@@ -72,13 +72,6 @@ def own_pooler(server: PostgresServer) -> Generator[Pooler]:
                 running.terminate()
     finally:
         shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:

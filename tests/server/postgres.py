@@ -11,6 +11,7 @@ import itertools
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
@@ -27,7 +28,17 @@ import pytest
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.schema import metadata
 
-__all__ = ["PostgresServer", "binaries", "blocking", "executed", "own_server", "started", "unprivileged"]
+__all__ = [
+    "PostgresServer",
+    "binaries",
+    "blocking",
+    "executed",
+    "free_port",
+    "give_away",
+    "own_server",
+    "started",
+    "unprivileged",
+]
 
 T = TypeVar("T")
 
@@ -114,16 +125,30 @@ def own_server() -> Generator[PostgresServer]:
 def started(server: PostgresServer, *, stop: str = "immediate") -> Generator[PostgresServer]:
     """Start a server, with a cluster of its own where its folder has none yet; stop it so at the end."""
     if not (server.folder / "data").exists():
-        if os.geteuid() == 0:
-            user = _user()
-            os.chown(server.folder, user.pw_uid, user.pw_gid)
+        give_away(server.folder)
         initial = "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
         server.run("initdb", f"--pgdata={server.folder}/data", *initial)
     server.start()
     try:
         yield server
     finally:
-        server.stop(stop)
+        if (server.folder / "data" / "postmaster.pid").exists():
+            server.stop(stop)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def give_away(folder: Path) -> None:
+    """Let a folder belong to who runs the server."""
+    if os.geteuid() == 0:
+        user = _user()
+        os.chown(folder, user.pw_uid, user.pw_gid)
 
 
 async def executed(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
-from tests.server.postgres import PostgresServer, executed
+from tests.server.postgres import PostgresServer, executed, free_port, give_away, started
 from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, once, published
 from tests.server.storage.wire import Wire
 
@@ -281,6 +283,44 @@ async def test_database_that_has_become_a_standby_is_left_for_the_one_that_took_
     await executed(outage.server.url(), f"ALTER DATABASE {name} RESET default_transaction_read_only")
     await writing
     assert await outage.stored() == Counter(["sent"])
+
+
+async def test_fail_over_to_a_standby_loses_nothing_and_doubles_nothing(postgres: PostgresServer) -> None:
+    with ExitStack() as servers:
+        folders = [Path(servers.enter_context(TemporaryDirectory(prefix="turnwise-pg-"))) for _ in range(2)]
+        primary, standby = (PostgresServer(folder, postgres.binaries, port=free_port()) for folder in folders)
+        servers.enter_context(started(primary))
+        await executed(primary.url(), "CREATE DATABASE failing")
+        both = f"postgresql://postgres@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/failing"
+        async with AsyncExitStack() as stack:
+            outage = Outage(standby, standby.url("failing"), stack)
+            storages = [await outage.storage(both) for _ in range(2)]
+            await asyncio.to_thread(copied, primary, standby)
+            servers.enter_context(started(standby))
+            # From now on a commit is acknowledged once the standby has it.
+            await executed(primary.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            await executed(primary.url(), "SELECT pg_reload_conf()")
+
+            async def fail_over() -> None:
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(primary.stop)
+                await asyncio.sleep(0.3)
+                await asyncio.to_thread(standby.control, "promote", "--wait", "--silent")
+                await asyncio.sleep(1)
+
+            crowd = await crowded(outage, storages, fail_over)
+            crowd.check(await outage.stored())
+        assert len(crowd.acknowledged) > 200
+        assert crowd.longest_silence() < 8
+
+
+def copied(primary: PostgresServer, standby: PostgresServer) -> None:
+    """Make a folder that a standby can be started on."""
+    give_away(standby.folder)
+    source = f"--dbname=postgresql://postgres@127.0.0.1:{primary.port}/postgres"
+    standby.run(
+        "pg_basebackup", source, f"--pgdata={standby.folder}/data", "--write-recovery-conf", "--checkpoint=fast"
+    )
 
 
 async def test_processes_that_work_on_the_same_rows_do_not_lock_each_other_out(outage: Outage) -> None:
