@@ -68,7 +68,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     if analyze is None:
         pytest.skip("systemd-analyze is not installed: systemd has not read the unit")
     unit = tmp_path / "turnwise.service"
-    unit.write_text(block("systemd").replace("/opt/turnwise/bin/turnwise", "/bin/true"))
+    unit.write_text(block("systemd").replace("/srv/turnwise/bin/turnwise", "/bin/true"))
     verified = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
     assert [line for line in verified.stderr.splitlines() if "turnwise.service" in line] == []
 

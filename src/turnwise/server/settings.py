@@ -92,13 +92,13 @@ class Settings:
     """How many dispatched turns run at once; further ones wait."""
     max_account_dispatches: Count = 100
     """Likewise of one account."""
-    max_account_requests: Limit = 6_000
+    max_account_requests: Limit = 60_000
     """Requests of an account in any minute, over all servers on its database; more is 429. 0 is without limit."""
-    max_account_messages: Limit = 3_000
+    max_account_messages: Limit = 30_000
     """Likewise messages that requests store; the bot's own are not counted."""
-    max_account_tokens: Limit = 2_000_000
+    max_account_tokens: Limit = 10_000_000
     """Likewise tokens that models read and write: a turn that began ends, the next one is 429."""
-    max_account_turns: Limit = 200
+    max_account_turns: Limit = 1_000
     """Turns of an account that run at once, over all servers; more is 429, but dispatched ones wait."""
     max_session_requests: Limit = 300
     """Requests with one session token in any minute. They count for its account too, as the following do."""
