@@ -39,9 +39,6 @@ MARGIN: Final = 2.0
 CONNECTING: Final = 5.0
 """Seconds that connecting may take."""
 
-IDLE: Final = 5000
-"""Milliseconds after which PostgreSQL ends a transaction that nothing is heard of, so that its locks are free again."""
-
 KEEPALIVE: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """In these seconds PostgreSQL notices a process that is no longer there."""
 
@@ -144,7 +141,8 @@ class PostgresAddress:
 
     @property
     def _idle(self) -> str:
-        return str(min(int(self._milliseconds), IDLE))
+        """Milliseconds after which PostgreSQL ends a transaction that it hears nothing of, so that its locks are free."""
+        return str(int(self.statement_timeout * 500))
 
 
 async def reach(address: PostgresAddress) -> Connection:
