@@ -138,6 +138,8 @@ class Balancer:
         if not begun:
             await self._begin(request, answer)
         exchange.fate = "whole"
+        if response.status == 502 and response.headers.get("server", "").startswith("nginx"):
+            self._note_cut(exchange)
         with contextlib.suppress(ConnectionError):
             await answer.write_eof()
         return answer
@@ -148,13 +150,16 @@ class Balancer:
 
     def _broken(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
         """Tell of a server that went away; what has begun is cut, without an end."""
-        exchange.fate = "cut"
-        with self._cuts.open("a") as file:
-            file.write(json.dumps(exchange.cut()) + "\n")
+        self._note_cut(exchange)
         if exchange.answer and request.transport is not None:
             request.transport.abort()
             return web.Response()
         return web.json_response({"message": "The server went away.", "code": "BAD_GATEWAY"}, status=502)
+
+    def _note_cut(self, exchange: Exchange) -> None:
+        exchange.fate = "cut"
+        with self._cuts.open("a") as file:
+            file.write(json.dumps(exchange.cut()) + "\n")
 
 
 class Spreader(Proxy):

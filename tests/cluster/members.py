@@ -15,6 +15,7 @@ from typing import Final
 
 from tests.cluster.balancer import Balancer
 from tests.cluster.cast import MODELS, Cast
+from tests.cluster.nginx import nginx_before
 from tests.crash.worker import Pace
 from tests.deployed import Deployment
 
@@ -120,10 +121,12 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster(folder: Path, database: str, *, pace: Pace, **environ: str) -> AsyncGenerator[Cluster]:
-    """Run three processes on a database. `environ` holds further settings."""
+async def cluster(
+    folder: Path, database: str, settings: Mapping[str, str], *, pace: Pace, nginx: bool = False
+) -> AsyncGenerator[Cluster]:
+    """Run three processes with further settings on a database, and an nginx before them if so told."""
     async with Cast(pace) as upstream:
-        settings = {
+        environ = {
             "TURNWISE_DATABASE_URL": database,
             "TURNWISE_SECRET": SECRET,
             "TURNWISE_MODEL": "m",
@@ -132,10 +135,14 @@ async def cluster(folder: Path, database: str, *, pace: Pace, **environ: str) ->
             "TURNWISE_PING_INTERVAL": "0.2",
             "TURNWISE_GRACE": "1",
             "OPENAI_BASE_URL": upstream.base_url,
-            **environ,
+            **settings,
         }
-        members = [Member(port, settings, folder / f"server-{port}.log") for port in _free_ports(3)]
-        async with Balancer([member.port for member in members], folder / "cuts.jsonl") as balancer:
+        members = [Member(port, environ, folder / f"server-{port}.log") for port in _free_ports(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            ports = [member.port for member in members]
+            if nginx:
+                ports = [await stack.enter_async_context(nginx_before(ports, folder))]
+            balancer = await stack.enter_async_context(Balancer(ports, folder / "cuts.jsonl"))
             try:
                 await asyncio.gather(*(member.start() for member in members))
                 yield Cluster(balancer, members, upstream, database, folder)

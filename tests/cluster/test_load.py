@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KILLS = 12 if FULL else 3
-FAST: Final = {"TURNWISE_MAX_ACCOUNT_REQUESTS": "0", "TURNWISE_MAX_ACCOUNT_MESSAGES": "0"}
+FAST: Final[Mapping[str, str]] = {"TURNWISE_MAX_ACCOUNT_REQUESTS": "0", "TURNWISE_MAX_ACCOUNT_MESSAGES": "0"}
 """On a quick machine fifty conversations ask more than an account may by default."""
 PACE: Final = Pace(first=3, words=10, delay=0.05)
 
@@ -124,7 +124,7 @@ async def test_fifty_conversations_lose_and_double_nothing_while_one_of_three_pr
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     async with (
-        cluster(tmp_path, postgres.database(), pace=PACE, **FAST) as running,
+        cluster(tmp_path, postgres.database(), FAST, pace=PACE) as running,
         AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=5) as client,
     ):
         crowd = await Crowd.of(client)
@@ -138,7 +138,7 @@ async def test_fifty_conversations_lose_and_double_nothing_while_one_of_three_pr
 @pytest.mark.skipif(not FULL, reason="with TURNWISE_TEST_FULL=1 only: the same as above, a layer below")
 async def test_the_same_holds_behind_a_balancer_of_connections(postgres: PostgresServer, tmp_path: Path) -> None:
     async with (
-        cluster(tmp_path, postgres.database(), pace=PACE, **FAST) as running,
+        cluster(tmp_path, postgres.database(), FAST, pace=PACE) as running,
         Spreader() as spreader,
         AsyncTurnwise(secret=running.deployment.secret, base_url=spreader.url, retries=5) as client,
     ):
@@ -153,7 +153,7 @@ async def test_clients_that_never_try_again_notice_nothing_of_a_rolling_restart(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     async with (
-        cluster(tmp_path, postgres.database(), pace=PACE, TURNWISE_GRACE="30", **FAST) as running,
+        cluster(tmp_path, postgres.database(), {**FAST, "TURNWISE_GRACE": "30"}, pace=PACE) as running,
         AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=0) as client,
     ):
         crowd = await Crowd.of(client, 10)

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from tests.cluster.aftermath import check
@@ -34,13 +35,20 @@ FEWER = 6 if FULL else 2
 OWN = ("tests/client/test_against_server.py", "tests/client/test_run.py")
 NODE = ("tests/node/test_node_client.py", "tests/node/test_agent.py")
 IMPATIENT = "test_a_reply_that_waits_too_long_for_the_one_before_it_is_409"
+SUITES = {"our client": (*OWN, "-k", f"not {IMPATIENT}"), "Node client": NODE}
 
 
 async def test_both_clients_whole_suites_pass_while_one_of_three_processes_is_killed_every_five_seconds(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    suites = {"our client": (*OWN, "-k", f"not {IMPATIENT}"), "Node client": NODE}
-    await suites_pass(postgres.database(), tmp_path, suites, KILLS)
+    await suites_pass(postgres.database(), tmp_path, SUITES, KILLS)
+
+
+@pytest.mark.skipif(not FULL, reason="with TURNWISE_TEST_FULL=1 only: the same as above, with nginx in between")
+async def test_both_suites_pass_behind_nginx_as_the_page_on_deployment_configures_it(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    await suites_pass(postgres.database(), tmp_path, SUITES, KILLS // 2, nginx=True)
 
 
 async def test_a_reply_waits_no_longer_than_it_is_told_to_while_processes_are_killed(
@@ -48,14 +56,20 @@ async def test_a_reply_waits_no_longer_than_it_is_told_to_while_processes_are_ki
 ) -> None:
     """The one test of the suites that sees how long a reply waits: its servers' patience is less than five seconds."""
     suites = {"our client, impatient": (*OWN, "-k", IMPATIENT)}
-    await suites_pass(postgres.database(), tmp_path, suites, FEWER, TURNWISE_TURN_TIMEOUT="1")
+    await suites_pass(postgres.database(), tmp_path, suites, FEWER, {"TURNWISE_TURN_TIMEOUT": "1"})
 
 
 async def suites_pass(
-    database: str, folder: Path, suites: Mapping[str, Sequence[str]], kills: int, **settings: str
+    database: str,
+    folder: Path,
+    suites: Mapping[str, Sequence[str]],
+    kills: int,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    nginx: bool = False,
 ) -> None:
     """Run suites side by side, each again and again, until so many processes were killed."""
-    async with cluster(folder, database, pace=Pace(), **settings) as running:
+    async with cluster(folder, database, settings, pace=Pace(), nginx=nginx) as running:
         rounds = [Rounds(running, name, suite) for name, suite in suites.items()]
         began = time.monotonic()
         async with running.killing() as killer, asyncio.TaskGroup() as group:
