@@ -141,7 +141,7 @@ class PostgresAddress:
 
     @property
     def _idle(self) -> str:
-        """Milliseconds after which PostgreSQL ends a transaction that it hears nothing of, so that its locks are free."""
+        """Milliseconds after which PostgreSQL ends a transaction it hears nothing of, so that its locks are free."""
         return str(int(self.statement_timeout * 500))
 
 
