@@ -100,8 +100,12 @@ class ConnectionPool:
 
     async def _connected(self) -> Connection:
         connection = await self._address.connect()
-        if not self._address.pooled:
-            await connection.execute(STEADY)
+        try:
+            if not self._address.pooled:
+                await connection.execute(STEADY)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def _living(self) -> Connection | None:
