@@ -7,7 +7,9 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
+import asyncpg
 import pytest
 from tests.server import postgres as own
 from tests.server.pgbouncer import Pooler
@@ -206,6 +208,28 @@ async def test_job_that_finds_no_free_connection_is_told_to_come_again(opened: O
     assert caught.value.retry_after == 1
     await asyncio.gather(*slow)
     await pool.close()
+
+
+async def test_read_that_is_broken_off_while_it_connects_leaves_nothing_open(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[asyncpg.Connection[asyncpg.Record]] = []
+    connect = asyncpg.connect
+
+    async def connected(*arguments: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+        made.append(await connect(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(asyncpg, "connect", connected)
+    monkeypatch.setattr(postgres_pool, "STEADY", "SELECT pg_sleep(5)")
+    pool = ConnectionPool(PostgresAddress.of(opened.url))
+    pool.start()
+    reading = asyncio.create_task(pool.run(lambda db: db.execute("SELECT 1").fetchone()))
+    await asyncio.sleep(0.3)
+    reading.cancel()
+    await asyncio.wait([reading])
+    await pool.close()
+    assert [connection.is_closed() for connection in made] == [True]
 
 
 async def test_server_without_a_connection_left_is_told_from_one_that_is_away(
