@@ -19,6 +19,7 @@ from turnwise.server.storage.jobs.idempotency import answer_once, remember_once
 from turnwise.server.storage.jobs.messages import append, newest
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.journal import Journal, NewTurn, Place, Publication, TurnRow, TurnState
+from turnwise.server.storage.notices import Notices
 from turnwise.server.storage.sqlite import SqliteStorage
 from turnwise.types.message import Message
 
@@ -97,8 +98,8 @@ def _end(db: Database, place: tuple[str, str], exchange: Exchange, *, once: Once
     append(db, *place, exchange.messages, used=exchange.used, now=now)
 
 
-def _idle_flusher(journal: Journal) -> Flusher:
-    return Flusher(journal, tick=NEVER)
+def _idle_flusher(journal: Journal, *, notices: Notices) -> Flusher:
+    return Flusher(journal, notices=notices, tick=NEVER)
 
 
 if __name__ == "__main__":
