@@ -85,7 +85,7 @@ async def test_processes_that_are_killed_at_random_moments_leave_their_turns_to_
     tmp_path: Path, url: str, count: int, number: int
 ) -> None:
     dice = Dice(10 * count + number)
-    async with scene(tmp_path, Pace(delay=0.1), url=url) as stage, AsyncExitStack() as stack:
+    async with scene(tmp_path, Pace(delay=0.1 if FULL else 0.07), url=url) as stage, AsyncExitStack() as stack:
         servers = await asyncio.gather(*(stage.serve() for _ in range(count)))
         stage.lead_to(servers[0])
         tasks = await stage.tasks(2 * EACH)
