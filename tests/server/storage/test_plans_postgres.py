@@ -28,6 +28,9 @@ Plans = dict[str, dict[str, list[dict[str, Any]]]]
 
 ROWS = 50_000
 
+EAGER = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_index_scan_size = 0"
+"""Lets the planner want parallel workers over these tables as it would over much larger ones."""
+
 RUNNING = """
     UPDATE turns SET ended_at = NULL, state = CASE WHEN created_at % 2000 = 0 THEN 'running' ELSE 'waiting' END
     WHERE created_at % 500 = 0
@@ -110,7 +113,7 @@ async def planned(url: str) -> Plans:
     await storage.close()
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(STEADY)
+        await connection.execute(f"{EAGER}; {STEADY}")
         empty = {name: await plan(connection, text) for name, text in statements().items()}
         await fill(connection)
         return {"empty": empty, "filled": {name: await plan(connection, text) for name, text in statements().items()}}
@@ -147,6 +150,8 @@ def _faults(plan: list[dict[str, Any]]) -> list[str]:
             found.append(f"walks {table}")
         if kind.startswith("Index") and "Index Cond" not in node and table not in SMALL:
             found.append(f"walks {table} along {node['Index Name']}")
+        if kind.startswith("Gather"):
+            found.append("starts parallel workers")
         if kind in ("Sort", "Incremental Sort"):
             found.append(f"sorts by {node['Sort Key']}")
     return found

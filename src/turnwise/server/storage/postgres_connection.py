@@ -59,8 +59,15 @@ LOST: Final = (
 )
 """What says that a connection is of no more use: one to what is only a standby now too, and a timeout of this side."""
 
-STEADY: Final = "SET plan_cache_mode = force_generic_plan; SET seq_page_cost = 100; SET random_page_cost = 1.1"
-"""Statements of jobs find their rows by keys: each is planned once, whatever the tables hold then, or how little."""
+STEADY: Final = """
+    SET plan_cache_mode = force_generic_plan; SET seq_page_cost = 100; SET random_page_cost = 1.1;
+    SET max_parallel_workers_per_gather = 0
+"""
+"""Statements of jobs find a few rows by keys: each is planned once, whatever the tables hold then, or how little.
+
+A plan for all values takes a page for a tenth of what there is. Parallel workers would pay for that, and starting them
+costs more than the page.
+"""
 
 PATIENCE: Final = 3.0
 """Seconds for which is tried again, while the server is away, what nothing came of yet."""
