@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 
 from turnwise.server.channels.base import Channels
-from turnwise.server.errors import BadRequest, DomainError, NotFound, Unavailable
+from turnwise.server.errors import BadRequest, NotFound, Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.models.base import Models
 from turnwise.server.services.caller import FUNCTION_TIMEOUT, Caller
 from turnwise.server.services.channel_access import WaitingChannels
-from turnwise.server.services.dispatch import DispatchRequest, Slots, exchange_of
-from turnwise.server.services.engine import BROKEN, Engine
+from turnwise.server.services.dispatch import DispatchRequest, Slots
+from turnwise.server.services.dispatched import DispatchedTurns
+from turnwise.server.services.engine import Engine
 from turnwise.server.services.exchange import Asked, TurnExchange
 from turnwise.server.services.fields import given
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.functions import FunctionSet
 from turnwise.server.services.idempotency import KeyedRequest
-from turnwise.server.services.lease import Lease
 from turnwise.server.services.limits import Ceilings
-from turnwise.server.services.meter import UNMETERED, Meter, Taken
+from turnwise.server.services.meter import UNMETERED, Meter
 from turnwise.server.services.metered import Admission, MeteredExchange
 from turnwise.server.services.order import TurnOrder
 from turnwise.server.services.rates import Rates
 from turnwise.server.services.running import RunningTurns
-from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange, insist, withdraw
+from turnwise.server.services.stateful import Foreground, Ground, StatefulExchange
 from turnwise.server.services.stateless import StatelessExchange
 from turnwise.server.services.turn import Turn
-from turnwise.server.storage.base import AlreadyDone, Once
+from turnwise.server.storage.base import AlreadyDone
 from turnwise.server.storage.journal import (
     CANCELLED,
     LEFT,
     LINE_MOVED,
-    Busy,
     JournaledStorage,
     NewTurn,
-    Place,
     TurnKind,
     TurnLost,
     TurnRow,
@@ -57,14 +53,6 @@ from turnwise.types.conversation import (
 from turnwise.types.extension import Extensions
 
 __all__ = ["TurnService", "TurnSettings"]
-
-MOST_ATTEMPTS: Final = 20
-"""With so many attempts behind it, a turn that fails for want of the database has failed."""
-
-PUT_BACK_AFTER: Final = 0.5
-"""Seconds after which another attempt is made at a dispatched turn whose attempt failed for want of the database."""
-
-logger = logging.getLogger("turnwise.server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +89,6 @@ class TurnService:
         settings: TurnSettings,
     ) -> None:
         self._storage = storage
-        self._rates = rates
-        self._channels = channels
         self._new_id = new_id
         self._clock = clock
         self._settings = settings
@@ -119,19 +105,19 @@ class TurnService:
         caller = Caller(channels, clock=clock, timeout=settings.function_timeout, waiting=waiting)
         self._engine = Engine(models=models, caller=caller, flusher=self._flusher, clock=clock)
         self._running = RunningTurns(ended=self._order.look)
-        self._slots = slots = Slots(settings.dispatches, settings.account_dispatches)
-        self._lease = Lease(
+        self._dispatched = DispatchedTurns(
             storage,
-            new_id=new_id,
-            clock=clock,
-            lost=self._running.lose_all,
-            adopt=self._adopt,
-            room=lambda: slots.free,
+            channels,
+            ground=self._ground,
+            engine=self._engine,
+            running=self._running,
+            slots=Slots(settings.dispatches, settings.account_dispatches),
+            rates=rates,
+            ask=self._asked,
         )
-        slots.freed = self._lease.look_if_left
+        self._lease = self._dispatched.lease
         self._keyed: dict[tuple[str, str, str], tuple[bytes, Turn]] = {}
         self._unsubscribe: list[Callable[[], None]] = []
-        self._stopping = False
 
     async def open(self) -> None:
         """Begin to run turns, and to take over those of processes that died."""
@@ -148,7 +134,7 @@ class TurnService:
         """Leave to other processes what they can begin as well: dispatches that wait here, and turns of the dead."""
         if self._lease.held:
             self._lease.retire()
-            await self._hand_over(running=False)
+            await self._dispatched.hand_over(running=False)
 
     async def shutdown(self, grace: float) -> None:
         """Begin no more turns, and let running ones end for `grace` seconds.
@@ -156,11 +142,11 @@ class TurnService:
         Dispatched ones are handed over to other processes: those that wait at once, those that run after the grace.
         Others are broken off then; what they said is kept.
         """
-        self._stopping = True
+        self._dispatched.stopping = True
         await self.retire()
         await self._running.wait(grace)
         if self._lease.held:
-            await self._hand_over(running=True)
+            await self._dispatched.hand_over(running=True)
         self._running.abort_all("the server is shutting down")
         await self._running.wait(5.0)
         for unsubscribe in self._unsubscribe:
@@ -168,14 +154,6 @@ class TurnService:
         await self._order.close()
         await self._flusher.close()
         await self._lease.close()
-
-    async def _hand_over(self, *, running: bool) -> None:
-        """Let others go on with what is dispatched, at once."""
-        self._running.leave(running=running)
-        try:
-            await self._storage.hand_over(self._lease.process_id, running=running)
-        except Unavailable:
-            logger.warning("dispatched turns are handed over when the lease ends", exc_info=True)
 
     # Turns that somebody waits for
 
@@ -254,7 +232,7 @@ class TurnService:
         taken = await meter.dispatch(once, messages=stored)
         try:
             # Whoever asked may go meanwhile: what is stored is run.
-            await asyncio.shield(self._queue(new, once, meter, taken))
+            await asyncio.shield(self._dispatched.queue(new, once, meter, taken))
         except TurnLost:
             raise Unavailable(
                 "The server was stopped for too long and starts anew. Try again.", retry_after=1
@@ -297,113 +275,10 @@ class TurnService:
         failure = NotFound("The conversation was deleted while the bot replied; nothing of the reply is kept.")
         self._running.abort_in(conversation_id, "the conversation was deleted", failure)
 
-    async def _queue(self, new: NewTurn, once: Once | None, meter: Meter, taken: Taken) -> None:
-        try:
-            known = await self._storage.queue_turn(new, once=once)
-        except Exception:
-            taken.give_back()
-            raise
-        if known is not None:
-            taken.give_back()
-        elif self._slots.free <= 0 and self._lease.others:
-            await self._leave_to_whoever_has_room(new)
-        else:
-            self._run_dispatched(_row_of(new), meter)
-
-    async def _leave_to_whoever_has_room(self, new: NewTurn) -> None:
-        """Queue a turn with those that nobody owns: whoever has room takes one, of each account in turn."""
-        place = Place(turn_id=new.id, process_id=new.process_id, attempt=1)
-        await insist(lambda: self._storage.put_back(place))
-        self._lease.leave_something()
-
-    def _adopt(self, rows: Sequence[TurnRow]) -> None:
-        for row in rows:
-            logger.warning("a turn goes on that another process began", extra={"fields": {"turn": row.id}})
-            self._run_dispatched(row, Meter(self._rates, row.account_id))
-
-    def _run_dispatched(self, row: TurnRow, meter: Meter) -> None:
-        if self._stopping:  # it is left to whoever takes it when the lease ends
-            return
-        turn = Turn()
-        work = self._dispatched(turn, row, meter)
-        self._running.run(row.id, turn, work, conversation_id=row.conversation_id, dispatched=True)
-
-    async def _dispatched(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
-        """Run a stored turn when there is room for it, and see to it that it ends."""
-        place = Place(turn_id=row.id, process_id=row.process_id, attempt=row.attempt)
-        try:
-            with self._flusher.watching(turn, place, _nothing):  # it may be cancelled while it waits
-                await self._run_in_line(turn, row, meter)
-        except TurnLost:
-            turn.lost = True
-        except asyncio.CancelledError:
-            if not turn.lost:
-                await self._withdraw(turn, row, place)
-            raise
-        except Unavailable as error:
-            if row.attempt < MOST_ATTEMPTS:
-                turn.lost = True
-                await self._put_back(place)
-            else:
-                await self._withdraw(turn, row, place, error)
-        except DomainError as error:
-            await self._withdraw(turn, row, place, error)
-        except Exception:
-            await self._withdraw(turn, row, place, DomainError(BROKEN))
-            raise
-
-    async def _put_back(self, place: Place) -> None:
-        """Let another attempt be made at a turn, here or elsewhere, now that the database was away for a moment."""
-        logger.warning("a turn goes on when the database answers", extra={"fields": {"turn": place.turn_id}})
-        await asyncio.sleep(PUT_BACK_AFTER)
-        await insist(lambda: self._storage.put_back(place))
-        self._lease.look()
-
-    async def _run_in_line(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
-        """Run a stored turn once there is room, and no turn before it in its conversation.
-
-        While it waits for another turn it takes no room from others. One that had begun when its process died waits for
-        nothing: it holds the conversation still, and those that wait for that, some of them with the last room, wait
-        for it.
-        """
-        if row.cancelled or (row.conversation_id is not None and row.state == "running"):
-            with meter.resumed():
-                await self._run_stored(turn, row, meter)
-            return
-        while True:
-            turn.waits = True
-            async with self._slots.one_of(row.account_id), meter.room():
-                turn.waits = False
-                try:
-                    await self._run_stored(turn, row, meter)
-                except Busy:
-                    turn.waits = True
-                else:
-                    return
-            await self._order.first(row.id)
-
-    async def _run_stored(self, turn: Turn, row: TurnRow, meter: Meter) -> None:
-        exchange = exchange_of(row, self._ground, self._asked)
-        if turn.feed is None:
-            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
-        if row.cancelled:
-            turn.abort_reason, turn.cancelled = "cancelled", True
-            await exchange.withdraw(turn)
-        else:
-            await self._engine.run(turn, MeteredExchange(exchange, meter))
-
-    async def _withdraw(self, turn: Turn, row: TurnRow, place: Place, failure: DomainError | None = None) -> None:
-        """Settle a turn that did not come to its end."""
-        if turn.done:
-            return
-        if turn.feed is None:
-            turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
-        await withdraw(self._ground, place, turn, failure, stateful=row.conversation_id is not None)
-
     # Starting
 
     def _check_serving(self) -> None:
-        if self._stopping:
+        if self._dispatched.stopping:
             raise Unavailable("The server is stopping. Send this request again: another one takes it.", retry_after=1.0)
 
     def _foreground(
@@ -490,32 +365,6 @@ def check_messages_given(request: ConversationCompleteStatelessRequest) -> None:
     """Refuse a stateless request without a message."""
     if not request.messages:
         raise BadRequest("messages: at least one message is needed to complete from.")
-
-
-def _nothing() -> tuple[str, int]:
-    return "", 0
-
-
-def _row_of(new: NewTurn) -> TurnRow:
-    return TurnRow(
-        id=new.id,
-        account_id=new.account_id,
-        conversation_id=new.conversation_id,
-        channel_id=new.channel_id,
-        kind=new.kind,
-        state="waiting",
-        attempt=1,
-        process_id=new.process_id,
-        message_id=None,
-        request=new.request,
-        steps=None,
-        text="",
-        tokens=0,
-        reason=None,
-        created_at=new.now,
-        started_at=None,
-        ended_at=None,
-    )
 
 
 def _told(row: TurnRow) -> wire.Turn:
