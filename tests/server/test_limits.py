@@ -183,6 +183,48 @@ async def test_a_chunked_body_that_is_too_large_is_413(server: EmbeddedServer) -
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+async def test_who_sends_too_much_gets_to_read_that_also_where_the_connection_ends(
+    server: EmbeddedServer, connection: str
+) -> None:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
+    head += f"connection: {connection}\r\ncontent-length: 20000000\r\n\r\n"
+    writer.write(head.encode())
+    for _ in range(200):
+        writer.write(b" " * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"}")
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        if connection == "close":
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_nobody_is_listened_to_for_long_who_was_answered(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnwise.server.connection.LINGER", 0.1)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
+    writer.write(head.encode() + b"connection: close\r\ncontent-length: 20000000\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+
+    async def send_on() -> None:
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionError):
+            await send_on()
+
+
 async def test_an_idle_connection_is_closed_and_a_body_in_pieces_is_read(server: EmbeddedServer) -> None:
     head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
     answer = await _talk(server, head.encode() + b"content-length: 13\r\n\r\n", b'{"name"', b':"N"', b"} ", pause=0.02)

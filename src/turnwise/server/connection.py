@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import sys
+from collections.abc import Callable
 from typing import Final, cast
 
 import msgspec
@@ -14,6 +15,12 @@ __all__ = ["HEAD_BYTES", "BoundedProtocol", "bounded_protocol"]
 
 HEAD_BYTES: Final = 65_536
 SOON: Final = 0.01
+LINGER: Final = 5.0
+"""Seconds in which the rest of a body that nobody wants may still arrive."""
+
+
+def _nothing_is_unread() -> bool:
+    return False
 
 
 class GatheringTransport:
@@ -23,10 +30,18 @@ class GatheringTransport:
     interpreter, for each.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        unread: Callable[[], bool] = _nothing_is_unread,
+    ) -> None:
+        """`unread` tells whether the other side still sends what was answered already."""
         self._transport = transport
         self._loop = loop
+        self._unread = unread
         self._written: list[bytes] = []
+        self._lingers = False
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transport, name)
@@ -39,15 +54,25 @@ class GatheringTransport:
 
     def is_closing(self) -> bool:
         """Tell whether nothing more can be sent."""
-        return self._transport.is_closing()
+        return self._lingers or self._transport.is_closing()
 
     def close(self) -> None:
-        """Send what was written, then close."""
+        """Send what was written, then close.
+
+        To close on somebody who is sending is to reset the connection, and what was written is lost with it. So the
+        first call only ends what is sent from here, while there is something `unread`; the second one closes.
+        """
         self._send()
-        self._transport.close()
+        if self._lingers or self._transport.is_closing() or not self._unread() or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingers = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(LINGER, self._transport.close)
 
     def _send(self) -> None:
-        if self._written and not self._transport.is_closing():
+        if self._written and not self.is_closing():
             self._transport.write(b"".join(self._written))
         self._written.clear()
 
@@ -65,7 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
-        super().connection_made(cast("asyncio.Transport", GatheringTransport(transport, self.loop)))
+        gathering = GatheringTransport(transport, self.loop, lambda: self._in_body and self._answered())
+        super().connection_made(cast("asyncio.Transport", gathering))
         self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
         if self.patience is not None:
             self.shutdown()
@@ -104,6 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         super().on_message_complete()
+        if self._answered() and self.transport.is_closing():
+            self.transport.close()
 
     def shutdown(self) -> None:
         """End the connection with the next answer, or when nothing is asked for as long as `patience`.
