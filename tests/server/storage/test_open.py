@@ -46,6 +46,9 @@ def test_password_of_a_url_is_never_repeated() -> None:
         "postgresql://user:hunter2@host/db?pool_size=0",
         "postgresql://user:hunter2@host/db?pooler=hunter2",
         "mysql://user:hunter2@host/db",
+        "postgresql:user:hunter2@host/db",
+        "user:hunter2@host/db",
+        "user:hunter2@://host/db",
         "sqlite://user:hunter2@host/",
     ):
         with pytest.raises(ValueError, match="Expected") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ __all__ = ["file_of", "storage_at"]
 _EXPECTED: Final = (
     "Expected sqlite:////absolute/path.db, sqlite:///relative/path.db or postgresql://user:password@host/database."
 )
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
 
 
 def storage_at(url: str, *, migrate: bool = True) -> JournaledStorage:
@@ -30,14 +33,18 @@ def storage_at(url: str, *, migrate: bool = True) -> JournaledStorage:
 
 
 def file_of(url: str) -> Path | None:
-    """Return the SQLite file that a database URL names, None for PostgreSQL; `ValueError` for any other."""
+    """Return the SQLite file that a database URL names, None for PostgreSQL; `ValueError` for any other.
+
+    What such a URL holds is not repeated: it may be a password in the wrong place.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise ValueError(f"The database {url!r} is not a URL. {_EXPECTED}")
+        raise ValueError(f"What names the database is not a URL: it has no `://`. {_EXPECTED}")
     if scheme in {"postgresql", "postgres"}:
         return None
     if scheme != "sqlite":
-        raise ValueError(f"Databases of the kind {scheme}:// are not supported. {_EXPECTED}")
+        kind = f"of the kind {scheme}://" if _SCHEME.fullmatch(scheme) else "like that"
+        raise ValueError(f"Databases {kind} are not supported. {_EXPECTED}")
     if not rest.startswith("/") or rest.endswith("/"):
         raise ValueError(f"The database URL names no file. {_EXPECTED}")
     if rest == "/:memory:":
