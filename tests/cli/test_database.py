@@ -135,6 +135,12 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
     assert notes.read_text() == "my notes, and no database at all"
 
 
+def test_status_tells_tables_of_something_else_from_none(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as shop, shop:
+        shop.execute("CREATE TABLE turns (id int)")
+    assert "something else made these tables" in database("status", "--database", url(tmp_path / "shop.db")).stdout
+
+
 def test_an_empty_file_has_no_tables_yet(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     assert "no tables yet" in database("status", "--database", url(tmp_path / "empty.db")).stdout

@@ -143,6 +143,7 @@ _STATES = {
     "older": ("older than this Turnwise's {known}: run `turnwise database migrate`", "yellow"),
     "newer": ("newer than this Turnwise's {known}: use the Turnwise that wrote it", "red"),
     "copying": ("an unfinished copy: start the same `turnwise database copy` again", "yellow"),
+    "foreign": ("none: something else made these tables; Turnwise needs a database of its own", "red"),
     "empty": ("no tables yet: `turnwise database migrate` makes them", "yellow"),
 }
 
@@ -154,7 +155,7 @@ def _write_status(found: DatabaseStatus) -> None:
     from turnwise.cli.output import one_line, print_table, stdout
 
     meaning, colour = _STATES[found.state]
-    version = [] if found.state in {"copying", "empty"} else [one_line(found.version), "  "]
+    version = [] if found.state in {"copying", "empty", "foreign"} else [one_line(found.version), "  "]
     facts = Table.grid(padding=(0, 2))
     for name, value in (
         ("Database", Text(one_line(found.database))),

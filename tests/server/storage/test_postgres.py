@@ -124,6 +124,28 @@ async def test_database_of_something_else_is_refused_and_left_alone(postgres: Po
     assert await executed(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("shop",)]
 
 
+async def test_user_that_may_not_make_tables_is_told_what_to_grant(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    await executed(url, "CREATE ROLE guest LOGIN")
+    with pytest.raises(Unavailable, match=r"permission denied for schema public.*OWNER TO"):
+        await PostgresStorage(url.replace("//postgres@", "//guest@")).open()
+
+
+async def test_database_that_does_not_store_every_text_is_refused(postgres: PostgresServer) -> None:
+    url = postgres.url("latin")
+    await executed(postgres.url(), "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(Unavailable, match=r"encoding LATIN1.*expects UTF8"):
+        await PostgresStorage(url).open()
+    assert await executed(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
+
+
+async def test_user_without_a_connection_left_is_told_so(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    await executed(url, "CREATE ROLE lonely LOGIN CONNECTION LIMIT 0")
+    with pytest.raises(Unavailable, match=r"no connection left.*lower `pool_size`"):
+        await PostgresStorage(url.replace("//postgres@", "//lonely@")).open()
+
+
 # The server
 
 

@@ -21,7 +21,7 @@ from turnwise.server.storage.database import (
     check_version,
     without_tables,
 )
-from turnwise.server.storage.postgres_connection import LOST
+from turnwise.server.storage.postgres_connection import LOST, away
 
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["EXPECTED", "PostgresAddress", "prepare", "reach"]
 
 EXPECTED: Final = "Expected postgresql://user:password@host:5432/database."
+
+OLDEST: Final = 15
+"""The first version of PostgreSQL that is tested."""
 
 SCHEMA_LOCK: Final = 0x7475726E77697365
 """The advisory lock under which the schema is made or changed: "turnwise" in ASCII."""
@@ -121,8 +124,8 @@ class PostgresAddress:
             raise
         except (asyncpg.PostgresError, ValueError) as error:
             raise Unavailable(
-                f"The database {self.label} refuses the connection: {error}. Check TURNWISE_DATABASE_URL, and that the "
-                "database and its user exist."
+                f"The database {self.label} refuses the connection: {error}. Check the URL, and that the database and "
+                "its user exist."
             ) from error
 
     @property
@@ -149,9 +152,11 @@ async def reach(address: PostgresAddress) -> Connection:
     """Open a connection; `Unavailable` where that cannot be."""
     try:
         return await address.connect()
+    except asyncpg.TooManyConnectionsError as error:
+        raise away(error) from error
     except LOST as error:
         raise Unavailable(
-            f"The database {address.label} cannot be reached: {error}. Start it, or check TURNWISE_DATABASE_URL.",
+            f"The database {address.label} cannot be reached: {error}. Start it, or check the URL.",
             retry_after=1,
         ) from error
 
@@ -159,8 +164,20 @@ async def reach(address: PostgresAddress) -> Connection:
 async def prepare(connection: Connection, address: PostgresAddress, *, migrate: bool = True) -> str | None:
     """Bring the schema up to `SCHEMA_VERSION`; return the version that it had, None where there were no tables.
 
-    A database that is newer or not ours is refused with `Unavailable`; without `migrate`, one that is older too.
+    A database that is newer or not ours is refused with `Unavailable`; without `migrate`, one that is older too. So is
+    PostgreSQL before version 15, a database that does not store every text, and one where the user may not do it.
     """
+    _check_server(connection, address)
+    try:
+        return await _prepared(connection, address, migrate=migrate)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Unavailable(
+            f"The user of {address.label} may not make or use its tables: {error}. Let the database belong to that "
+            "user (ALTER DATABASE name OWNER TO user), or grant CREATE and USAGE on the schema."
+        ) from error
+
+
+async def _prepared(connection: Connection, address: PostgresAddress, *, migrate: bool) -> str | None:
     async with connection.transaction():
         await connection.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
         version = await _version(connection, address)
@@ -181,6 +198,17 @@ async def prepare(connection: Connection, address: PostgresAddress, *, migrate: 
             f"{address.label} has the older schema version {version} and cannot be upgraded: {error}. It was left as "
             "it was. Start the Turnwise that wrote it, and report this."
         ) from error
+
+
+def _check_server(connection: Connection, address: PostgresAddress) -> None:
+    version, encoding = connection.get_server_version().major, connection.get_settings().server_encoding
+    if version < OLDEST:
+        raise Unavailable(f"{address.label} is PostgreSQL {version}. Turnwise expects {OLDEST} or later: upgrade it.")
+    if encoding != "UTF8":
+        raise Unavailable(
+            f"{address.label} has the encoding {encoding}, which does not store every text. Turnwise expects UTF8: "
+            "make another database, with ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 async def _version(connection: Connection, address: PostgresAddress) -> str | None:

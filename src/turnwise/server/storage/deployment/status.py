@@ -31,7 +31,7 @@ class DatabaseStatus:
     database: str
     """Its URL, without password and parameters."""
     version: str | None
-    """Of its tables; None where there are none."""
+    """Of its tables; None where there are none, or none of Turnwise's."""
     known: str
     """The version this Turnwise works with."""
     size: int
@@ -43,11 +43,11 @@ class DatabaseStatus:
     tables: Sequence[TableCount]
 
     @property
-    def state(self) -> Literal["current", "older", "newer", "copying", "empty"]:
+    def state(self) -> Literal["current", "older", "newer", "copying", "empty", "foreign"]:
         """What its version means to this Turnwise."""
         match self.version:
             case None:
-                return "empty"
+                return "foreign" if self.tables else "empty"
             case known if known == self.known:
                 return "current"
             case "copying":
@@ -61,14 +61,15 @@ class DatabaseStatus:
 async def status_of(deployment: Deployment) -> DatabaseStatus:
     """Look at a database of any version; nothing is changed."""
     version = await deployment.read(version_of)
-    names = sorted(await deployment.read(has_tables) - _NOT_OURS) if version is not None else []
+    names = sorted(await deployment.read(has_tables) - _NOT_OURS)
+    ours = frozenset(names if version is not None else ())
     return DatabaseStatus(
         database=deployment.label,
         version=version,
         known=SCHEMA_VERSION,
         size=await deployment.size(),
-        processes=await deployment.read(live_processes) if "processes" in names else 0,
-        turns=await deployment.read(_unfinished) if "turns" in names else {"running": 0, "waiting": 0},
+        processes=await deployment.read(live_processes) if "processes" in ours else 0,
+        turns=await deployment.read(_unfinished) if "turns" in ours else {"running": 0, "waiting": 0},
         tables=[await _counted(deployment, name) for name in names],
     )
 
