@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from turnwise.server.errors import Unavailable
 from turnwise.server.ids import Clock
 from turnwise.server.storage.base import Storage
 
@@ -20,6 +21,8 @@ async def purge_forever(storage: Storage, *, clock: Clock, interval: float) -> N
             gone = 1
             while gone:
                 gone = await storage.purge(now=clock())
+        except Unavailable as error:
+            logger.warning("expired data could not be removed from disk now; it is tried again: %s", error)
         except Exception:
             logger.exception("expired data could not be removed from disk; the next try is in %g seconds", interval)
         await asyncio.sleep(interval)

@@ -115,8 +115,8 @@ class Flusher:
                 if loop.time() >= next_look:
                     await self._look()
                     next_look = loop.time() + LOOK_SECONDS
-            except Unavailable:
-                logger.warning("journaling failed; it is tried again", exc_info=True)
+            except Unavailable as error:
+                logger.warning("journaling failed; it is tried again: %s", error)
             except Exception:
                 logger.exception("journaling failed")
                 self._unsent = []

@@ -107,6 +107,8 @@ class Lease:
                     await self._renew()
                     self.others = await self._journal.other_processes(self.process_id)
                 await self._adopt_what_lapsed(renew_at)
+            except Unavailable as error:
+                logger.warning("the lease could not be renewed; it is tried again: %s", error)
             except Exception:
                 logger.exception("the lease could not be renewed; it is tried again")
             try:
@@ -117,7 +119,7 @@ class Lease:
 
     async def _renew(self) -> None:
         if not await self._journal.renew_process(self.process_id, lease_ms=LEASE_MS):
-            logger.warning("the lease lapsed: this process was stopped or blocked for too long")
+            logger.warning("the lease lapsed: this process, or its database, was stopped or blocked for too long")
             self._lost()
             self.process_id = self._new_id()
             await self._journal.register_process(self.process_id, lease_ms=LEASE_MS)

@@ -136,7 +136,10 @@ class PostgresNotices:
                 await self._serve(connection, name)
                 await connection.close(timeout=PATIENCE)
             except _GONE as error:
-                logger.warning("what other processes tell is not heard for now; they are asked instead: %r", error)
+                logger.warning(
+                    "what other processes tell is not heard for now; they are asked instead: %s",
+                    str(error) or type(error).__name__,
+                )
             finally:
                 self._end()
                 if connection is not None:
