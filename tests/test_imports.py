@@ -85,7 +85,11 @@ def ports_know_no_adapters(found: Import) -> bool:
     package = adapter_package(found.module)
     if package is None or not found.module.endswith((".base", ".tokens", JOURNAL, NOTICES, RATES)):
         return True
-    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] in {"base", "notices", "rates"}
+    return not within(found.name, f"turnwise.server.{package}") or found.name.split(".")[3] in {
+        "base",
+        "notices",
+        "rates",
+    }
 
 
 def routes_know_no_storage_engine(found: Import) -> bool:
