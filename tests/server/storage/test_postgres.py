@@ -303,6 +303,12 @@ async def test_schema_is_made_and_upgraded_through_a_pooler(postgres: PostgresSe
         assert await executed(url, "SELECT version_num FROM alembic_version") == [(SCHEMA_VERSION,)]
 
 
+async def test_pooler_that_the_url_does_not_tell_of_is_guessed(postgres: PostgresServer, pooler: Pooler) -> None:
+    url = pooler.url(postgres.database()).partition("?")[0]
+    with pytest.raises(Unavailable, match=r"startup parameter.*add `pooler=transaction`"):
+        await PostgresStorage(url).open()
+
+
 async def test_many_processes_share_few_connections_of_a_pooler(opened: Opened, pooler: Pooler) -> None:
     storages = [PostgresStorage(pooler.url(opened.url), clock=StillClock()) for _ in range(6)]
     await asyncio.gather(*(storage.open() for storage in storages))

@@ -155,8 +155,10 @@ async def reach(address: PostgresAddress) -> Connection:
     except asyncpg.TooManyConnectionsError as error:
         raise away(error) from error
     except LOST as error:
+        pooler = isinstance(error, asyncpg.ProtocolViolationError) and not address.pooled
+        then = "Where a pooler is in between, add `pooler=transaction`" if pooler else "Start it"
         raise Unavailable(
-            f"The database {address.label} cannot be reached: {error}. Start it, or check the URL.",
+            f"The database {address.label} cannot be reached: {error}. {then}, or check the URL.",
             retry_after=1,
         ) from error
 
