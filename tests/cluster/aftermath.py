@@ -15,6 +15,7 @@ __all__ = ["check", "settled"]
 
 async def check(running: Cluster) -> None:
     """Assert that all that was acknowledged is there once, and that every conversation takes its next turn."""
+    assert [each.cut() for each in running.balancer.strange] == []
     ledger = Ledger.of(running.balancer.exchanges)
     assert ledger.conversations
     assert ledger.messages

@@ -24,6 +24,8 @@ from yarl import URL
 __all__ = ["Balancer", "Exchange", "Spreader"]
 
 HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"})
+JUST_BEFORE: Final = 1.0
+"""Seconds in which a connection to a server that was killed may still be found open."""
 LARGEST: Final = 64 * 1024 * 1024
 
 
@@ -51,19 +53,33 @@ class Exchange:
 
 
 class Balancer:
-    """Listens on a free port; a context manager. What it cuts it writes to a file, a line of JSON each."""
+    """Listens on a free port; a context manager. What deaths cut it writes to a file, a line of JSON each."""
 
     def __init__(self, ports: Sequence[int], cuts: Path) -> None:
         self._ports = list(ports)
         self._next = 0
         self._cuts = cuts
+        self._killed: list[tuple[int, float]] = []
         self.exchanges: list[Exchange] = []
+        self.strange: list[Exchange] = []
+        """Those that were cut though nobody killed their server."""
         self.url = ""
 
     @property
     def cut(self) -> list[Exchange]:
         """Those whose server went away."""
         return [exchange for exchange in self.exchanges if exchange.fate == "cut"]
+
+    def note_kill(self, port: int) -> None:
+        """Note that the server on this port is killed now."""
+        self._killed.append((port, time.time()))
+
+    def _died(self, exchange: Exchange) -> bool:
+        """Tell whether its server was killed while it went on, or just before, when its connection was made."""
+        direct = {port for port, _ in self._killed} & set(self._ports)
+        return any(
+            at > exchange.began - JUST_BEFORE and (port == exchange.port or not direct) for port, at in self._killed
+        )
 
     async def __aenter__(self) -> Self:
         self._cuts.touch()
@@ -138,7 +154,7 @@ class Balancer:
         if not begun:
             await self._begin(request, answer)
         exchange.fate = "whole"
-        if response.status == 502 and response.headers.get("server", "").startswith("nginx"):
+        if response.status == 502 and response.content_type == "text/html":  # nginx's own word, not a server's
             self._note_cut(exchange)
         with contextlib.suppress(ConnectionError):
             await answer.write_eof()
@@ -158,6 +174,9 @@ class Balancer:
 
     def _note_cut(self, exchange: Exchange) -> None:
         exchange.fate = "cut"
+        if not self._died(exchange):
+            self.strange.append(exchange)
+            return
         with self._cuts.open("a") as file:
             file.write(json.dumps(exchange.cut()) + "\n")
 

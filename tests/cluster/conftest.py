@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from tests.server.postgres import PostgresServer, own_server
 
+pytest.register_assert_rewrite("tests.cluster.aftermath", "tests.cluster.ledger")
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:

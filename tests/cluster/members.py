@@ -65,6 +65,7 @@ class Killer:
     """Ends one process after another, and starts each again."""
 
     members: list[Member]
+    balancer: Balancer
     signal: signal.Signals
     every: float
     """Seconds from one to the next, at least."""
@@ -78,6 +79,7 @@ class Killer:
         while not await self._stopped_before(beat - loop.time()):
             beat += self.every
             member = self.members[self.count % len(self.members)]
+            self.balancer.note_kill(member.port)
             await member.end(self.signal)
             self.count += 1
             await asyncio.sleep(DOWN)
@@ -111,7 +113,7 @@ class Cluster:
     @contextlib.asynccontextmanager
     async def killing(self, number: signal.Signals = signal.SIGKILL, *, every: float = EVERY) -> AsyncGenerator[Killer]:
         """Send one process a signal every few seconds as long as the block runs; all serve again after it."""
-        killer = Killer(self.members, number, every)
+        killer = Killer(self.members, self.balancer, number, every)
         async with asyncio.TaskGroup() as group:
             group.create_task(killer.run())
             try:

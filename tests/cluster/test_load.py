@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KILLS = 12 if FULL else 3
+KILLS = 12 if FULL else 2
 FAST: Final[Mapping[str, str]] = {"TURNWISE_MAX_ACCOUNT_REQUESTS": "0", "TURNWISE_MAX_ACCOUNT_MESSAGES": "0"}
 """On a quick machine fifty conversations ask more than an account may by default."""
 PACE: Final = Pace(first=3, words=10, delay=0.05)

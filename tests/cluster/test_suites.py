@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 KILLS = 24 if FULL else 4
 """How many processes are killed at least."""
 
-FEWER = 6 if FULL else 2
+FEWER = 6 if FULL else 1
 """Likewise, for the one test that wants servers of its own."""
 
 OWN = ("tests/client/test_against_server.py", "tests/client/test_run.py")
