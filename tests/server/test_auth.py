@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import jwt
 import pytest
 from tests.server.asgi import Api, Reply
+from tests.server.postgres import PostgresServer
 
 from turnwise.server.auth import Authenticator
 from turnwise.server.errors import NotAuthenticated
@@ -73,6 +75,15 @@ class Scene:
         return await self.api(
             operation.method, f"/api/v1{path}", body, secret=secret, headers=headers, leave=leave if endless else None
         )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Who may do what does not depend on the database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'api.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.emptied()
 
 
 @pytest.fixture
