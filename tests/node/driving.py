@@ -43,6 +43,7 @@ def drive(script: str, server: EmbeddedServer, *, survived: Callable[[Mapping[st
         assert done.returncode == 0, done.stderr
         return _read(done)
     for _ in range(LIMIT):
+        _asked()  # what was asked on behalf of a script that was cut is not this one's
         began = time.time()
         done = _run(script, server.url, account_of(DEPLOYED.database, new_id()))
         told = {**_read(done), "requests": _asked()} if done.returncode == 0 else {}
@@ -52,6 +53,7 @@ def drive(script: str, server: EmbeddedServer, *, survived: Callable[[Mapping[st
         assert cuts, done.stderr
         assert done.returncode == 0 or any(word in done.stderr for word in CUT), done.stderr
         note(script, f"{done.stderr[-200:]}; cut: {', '.join(cut['path'] for cut in cuts)}")
+    _asked()
     done = _run(script, server.url, account_of(DEPLOYED.database, new_id()))
     assert done.returncode == 0, done.stderr
     return {**_read(done), "requests": _asked()}
