@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict, cast
@@ -36,9 +37,9 @@ class Compose(TypedDict):
     services: dict[str, Service]
 
 
-def block(language: str) -> str:
-    """The page's first block of a language."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def block(language: str, begins: str = "") -> str:
+    """The page's first block of a language that begins so."""
+    found = re.search(rf"^```{language}\n({re.escape(begins)}.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"the page has no block of {language}"
     return found[1]
 
@@ -93,6 +94,13 @@ def test_the_url_for_pgbouncer_names_the_pooler_and_the_way_past_it() -> None:
     assert address.listener is not None
     assert "db.example" in address.listener.url
     assert "6432" not in address.listener.url
+
+
+def test_pgbouncer_listens_where_the_url_says_and_pools_transactions() -> None:
+    read = ConfigParser()
+    read.read_string(block("ini", "[databases]\n"))
+    assert read["pgbouncer"]["listen_addr"] == "*", "without it, PgBouncer listens on a socket of its host alone"
+    assert f":{read['pgbouncer']['listen_port']}/turnwise?pooler={read['pgbouncer']['pool_mode']}" in PAGE
 
 
 @pytest.fixture
