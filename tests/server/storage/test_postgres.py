@@ -179,7 +179,7 @@ def test_address_may_name_several_hosts_of_which_one_can_be_written_to() -> None
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("secret", ["12/34hunter2", "12#34hunter2", "hunter2/x", "hunter2#x", "hunter2?x"])
+@pytest.mark.parametrize("secret", ["12/34hunter2", "12#34hunter2", "hunter2/x", "hunter2#x", "hunter2?x", "hunter2@x"])
 def test_password_that_is_not_encoded_is_not_taken_for_something_else(secret: str) -> None:
     with pytest.raises(ValueError, match="Expected postgresql://") as caught:
         PostgresAddress.of(f"postgresql://me:{secret}@one/db")

@@ -71,9 +71,9 @@ class PostgresAddress:
             where = _hosts(parts.netloc)
         except ValueError:
             raise ValueError(f"The database URL cannot be read: its host or port is not one. {EXPECTED}") from None
-        if "@" in parts.path or "@" in parts.fragment:
+        if parts.netloc.count("@") > 1 or "@" in parts.path or "@" in parts.fragment:
             raise ValueError(
-                f"The database URL's password is not percent-encoded: write / as %2F, # as %23. {EXPECTED}"
+                f"The database URL's password is not percent-encoded: write @ as %40, / as %2F, # as %23. {EXPECTED}"
             )
         if not parts.path.strip("/"):
             raise ValueError(f"The database URL names no database. {EXPECTED}")
