@@ -247,6 +247,28 @@ class TestWhatIsShared:
         assert (await two.get(f"/conversation/{kept}/fetch", secret=tokens[kept])).status == 401
 
 
+class TestTheFirstSecret:
+    async def test_several_servers_that_start_at_once_make_one(self, url: str) -> None:
+        storages = [storage_at(url) for _ in range(3)]
+        for storage in storages:
+            await storage.open()
+        services = [AccountService(storage, new_id=new_id, clock=now) for storage in storages]
+        made = await asyncio.gather(*(service.first_secret() for service in services))
+        assert len([secret for secret in made if secret is not None]) == 1
+        assert len(await services[0].secrets()) == 1
+        for storage in storages:
+            await storage.close()
+
+    async def test_a_server_that_died_before_it_made_one_is_stood_in_for(self, url: str) -> None:
+        storage = storage_at(url)
+        await storage.open()
+        service = AccountService(storage, new_id=new_id, clock=now)
+        await service.ensure_account("default")
+        assert await service.first_secret(patience=0.1) is not None
+        assert await service.first_secret() is None
+        await storage.close()
+
+
 async def _has(reply: Reply, count: int) -> bool:
     return len(reply.events) >= count
 

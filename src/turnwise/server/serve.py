@@ -100,8 +100,7 @@ async def _ensure_secret(storage: Storage, settings: Settings, url: str) -> None
         if is_weak(settings.secret):
             say_on_stderr("TURNWISE_SECRET is short enough to be guessed: `turnwise secret create` makes a good one.")
         await accounts.create_secret(DEFAULT_ACCOUNT, settings.secret)
-    elif not await accounts.has_secrets():
-        made = await accounts.create_secret(DEFAULT_ACCOUNT)
+    elif made := await accounts.first_secret():
         sys.stderr.write(WELCOME.format(account=made.account.name, secret=made.secret, url=url))
         sys.stderr.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ DEFAULT_ACCOUNT: Final = "default"
 PREFIX: Final = "tw_"
 HINT_CHARACTERS: Final = 7
 SAFE_LENGTH: Final = 16
+PATIENCE: Final = 2.0
+PATIENCE_STEP: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,30 @@ class AccountService:
             now=self._clock(),
         )
         return NewSecret(secret_id, account, secret)
+
+    async def first_secret(self, *, patience: float = PATIENCE) -> NewSecret | None:
+        """Make a secret of the account `default`, unless there is a secret of any account.
+
+        Of servers that start at once on an empty database, the one that makes the account makes the secret; the others
+        wait `patience` seconds for it, and make one only if that server did not live to.
+        """
+        if await self.has_secrets():
+            return None
+        proposal = Account(self._new_id(), DEFAULT_ACCOUNT)
+        account = await self._storage.ensure_account(proposal, now=self._clock())
+        if account.id != proposal.id and await self._gets_secrets(patience):
+            return None
+        return await self.create_secret(DEFAULT_ACCOUNT)
+
+    async def _gets_secrets(self, patience: float) -> bool:
+        """Wait until another server made a secret; tell whether one did."""
+        try:
+            async with asyncio.timeout(patience):
+                while not await self.has_secrets():  # noqa: ASYNC110 - a server that starts is told nothing
+                    await asyncio.sleep(PATIENCE_STEP)
+        except TimeoutError:
+            return False
+        return True
 
     async def has_secrets(self) -> bool:
         """Tell whether any secret was ever made."""
