@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from turnwise.server.log import BufferedHandler, LineFormatter
+from turnwise.server.errors import Unavailable
+from turnwise.server.log import BufferedHandler, LineFormatter, LogFormat
 
 
 @pytest.fixture
@@ -34,6 +35,21 @@ async def test_what_is_out_of_order_is_written_at_once_after_what_came_before(
     handler.emit(record(logging.INFO, "first"))
     handler.emit(record(logging.WARNING, "second"))
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["first", "second"]
+
+
+def failed(error: Exception, form: LogFormat) -> str:
+    return LineFormatter(form).format(
+        logging.LogRecord("turnwise", logging.WARNING, "f.py", 1, "It failed", (), (type(error), error, None))
+    )
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_database_that_is_away_is_told_in_one_line_and_anything_else_with_its_traceback(form: LogFormat) -> None:
+    away = failed(Unavailable("The database is away."), form)
+    assert "It failed: The database is away." in away
+    assert "Unavailable" not in away
+    assert "\n" not in away
+    assert "ValueError: a bug" in failed(ValueError("a bug"), form)
 
 
 def test_without_a_loop_everything_is_written_at_once(

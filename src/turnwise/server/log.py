@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from turnwise.server.errors import Unavailable
 from turnwise.server.exchange import HttpExchange
 
 __all__ = ["LogFormat", "LogLevel", "configure_logging", "log_request"]
@@ -58,18 +59,25 @@ class LineFormatter(logging.Formatter):
         self._stamp = ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line (and its traceback's lines, in JSON as one field)."""
+        """Return the record's line (and its traceback's lines, in JSON as one field).
+
+        An `Unavailable` is nothing that a traceback explains: its message follows the record's.
+        """
         fields: Mapping[str, object] = record.__dict__.get(FIELDS, {})
         if self._common:
             fields = {**self._common, **fields}
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        message, trace = record.getMessage(), ""
+        if record.exc_info and isinstance(record.exc_info[1], Unavailable):
+            message = f"{message}: {record.exc_info[1]}"
+        elif record.exc_info:
+            trace = self.formatException(record.exc_info)
         level = record.levelname.lower()
         if self._form == "json":
-            line = {"time": self._time(record), "level": level, "logger": record.name, "message": record.getMessage()}
+            line = {"time": self._time(record), "level": level, "logger": record.name, "message": message}
             return msgspec.json.encode({**line, **fields, **({"trace": trace} if trace else {})}).decode()
         pairs = "".join([f" {key}={value}" for key, value in fields.items()])
         line_break = "\n" if trace else ""
-        return f"{self._time(record)} {level} {record.getMessage()}{pairs}{line_break}{trace}"
+        return f"{self._time(record)} {level} {message}{pairs}{line_break}{trace}"
 
     def _time(self, record: logging.LogRecord) -> str:
         second = int(record.created)
