@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -160,6 +161,13 @@ async def test_server_that_cannot_be_used_is_named_without_the_password(
     with pytest.raises(Unavailable, match=said) as caught:
         await PostgresStorage(url).open()
     assert "hunter2" not in str(caught.value)
+
+
+async def test_server_that_does_not_answer_is_said_not_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://postgres:hunter2@127.0.0.1:{silent.getsockname()[1]}/db"
+        with pytest.raises(Unavailable, match=r"cannot be reached: it does not answer\. Start it"):
+            await PostgresStorage(url).open()
 
 
 async def test_writers_that_are_gone_for_a_day_are_forgotten(opened: Opened) -> None:

@@ -157,8 +157,9 @@ async def reach(address: PostgresAddress) -> Connection:
     except LOST as error:
         pooler = isinstance(error, asyncpg.ProtocolViolationError) and not address.pooled
         then = "Where a pooler is in between, add `pooler=transaction`" if pooler else "Start it"
+        why = str(error) or "it does not answer"
         raise Unavailable(
-            f"The database {address.label} cannot be reached: {error}. {then}, or check the URL.",
+            f"The database {address.label} cannot be reached: {why}. {then}, or check the URL.",
             retry_after=1,
         ) from error
 
