@@ -334,17 +334,18 @@ async def test_a_turn_is_read_and_cancelled_through_any_process(tmp_path: Path, 
 
 
 async def test_a_process_that_stops_hands_its_dispatches_over_at_once(tmp_path: Path, url: str) -> None:
-    async with scene(tmp_path, Pace(first=60, delay=0.05), url=url) as stage:
-        stopping, living = await asyncio.gather(
-            stage.serve(TURNWISE_GRACE="1", TURNWISE_MAX_DISPATCHES="4"), stage.serve()
-        )
+    async with scene(tmp_path, Pace(first=120, delay=0.05), url=url) as stage:
+        stopping = await stage.serve(TURNWISE_GRACE="1", TURNWISE_MAX_DISPATCHES="4")
         stage.lead_to(stopping)
         tasks = await stage.tasks(8)
         stage.start(*(task.dispatch(stage.client) for task in tasks))
         await stage.begun(tasks)
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(5):
+            half = ["running"] * 4 + ["waiting"] * 4
+            while sorted(turn.state for turn in await stage.turns(tasks)) != half:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+        living = await stage.serve()  # only now: a full process that knows of another one leaves to it what waits
         turns = await stage.turns(tasks)
-        assert sorted(turn.state for turn in turns) == ["running"] * 4 + ["waiting"] * 4
         stage.lead_to(living)
         stopped = asyncio.create_task(asyncio.to_thread(stopping.stop))
         began = time.monotonic()
