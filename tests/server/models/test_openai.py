@@ -635,3 +635,34 @@ def test_a_base_url_that_is_none_is_refused(url: str) -> None:
 def test_aiohttp_is_not_imported_before_a_model_is_asked() -> None:
     code = "import sys, turnwise.server.models.openai; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_loading_the_http_client_keeps_nobody_waiting() -> None:
+    code = """
+import asyncio, sys, threading
+from turnwise.server.models.base import ModelError, Prompt, PromptMessage
+from turnwise.server.models.openai import OpenAIModel, OpenAIServer, Patience
+from turnwise.server.models.openai_errors import Endpoint
+
+class Finder:
+    loaded_by = []
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiohttp":
+            self.loaded_by.append(threading.current_thread())
+
+async def ask():
+    server = OpenAIServer(Endpoint(base_url="http://127.0.0.1:1/v1"), patience=Patience(tries=1))
+    try:
+        async for _ in OpenAIModel("m", server).stream(Prompt(system="", messages=[PromptMessage("user", "Hi")])):
+            pass
+    except ModelError:
+        pass
+    await server.aclose()
+
+sys.meta_path.insert(0, Finder())
+asyncio.run(ask())
+assert len(Finder.loaded_by) == 1, Finder.loaded_by
+assert Finder.loaded_by[0] is not threading.main_thread()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import io
 import random
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -100,9 +102,9 @@ class OpenAIServer:
         Raises:
             UpstreamError: it lists none that can be read.
         """
+        response = await self._request("GET", "/models")
         import aiohttp
 
-        response = await self._request("GET", "/models")
         try:
             body = await response.read()
             if response.status != 200:
@@ -171,6 +173,7 @@ class OpenAIServer:
         response.close()
 
     async def _request(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
+        await _load_aiohttp()
         import aiohttp
 
         session = self._connected()
@@ -229,6 +232,7 @@ class OpenAIModel:
         Raises:
             UpstreamError: the model did not answer, or not to the end.
         """
+        await _load_aiohttp()
         import aiohttp
 
         for delay in _delays(self._server.patience):
@@ -258,6 +262,12 @@ class OpenAIModel:
                 if not again or wait is None or wait > self._server.patience.longest_delay:
                     raise
             await asyncio.sleep(wait)
+
+
+async def _load_aiohttp() -> None:
+    """Import aiohttp in a thread, the first time: that takes a tenth of a second, in which other turns go on."""
+    if not hasattr(sys.modules.get("aiohttp"), "ClientSession"):
+        await asyncio.to_thread(importlib.import_module, "aiohttp")
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ErrorDetail:
