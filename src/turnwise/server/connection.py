@@ -11,6 +11,8 @@ from typing import Final, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from turnwise.server.exchange import ARRIVED
+
 __all__ = ["HEAD_BYTES", "BoundedProtocol", "bounded_protocol"]
 
 HEAD_BYTES: Final = 65_536
@@ -129,6 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Expect the next head."""
         self._in_body = False
         self._head_bytes = 0
+        cast("dict[str, object]", self.scope)[ARRIVED] = True
         super().on_message_complete()
         if self._answered() and self.transport.is_closing():
             self.transport.close()

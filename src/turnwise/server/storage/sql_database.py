@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.storage.jobs.rows import Database
@@ -27,8 +26,7 @@ TOO_LARGE = "A number is too large to be stored. Send one that fits into 64 bits
 TAKEN = "What is to be stored has an id that exists already. Use a new id."
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """Rows that a job writes to, as far as they are known before it runs."""
 
     conversation: str = ""
