@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
 from tests.server.pgbouncer import Pooler
-from tests.server.postgres import PostgresServer, executed
+from tests.server.postgres import PostgresServer, executed, free_port
 
-from turnwise.server.errors import NotFound
+from turnwise.server.errors import NotFound, Unavailable
+from turnwise.server.storage import postgres_notices
 from turnwise.server.storage.jobs.notices import Notice, tell
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.notices import LARGEST
@@ -23,6 +28,9 @@ from turnwise.server.storage.postgres_notices import payloads
 from turnwise.server.storage.sqlite import SqliteStorage
 
 TOPIC = "test"
+
+NOT_HEARD = "what other processes tell is not heard for now; they are asked instead"
+HEARD_AGAIN = "what other processes tell is heard again"
 
 
 @dataclass
@@ -208,6 +216,89 @@ async def test_behind_a_transaction_pooler_notices_need_an_address_of_their_own(
     await there.ear.until(2)
     await deaf.tells(3)
     assert deaf.ear.bodies == []
+
+
+async def test_listening_to_another_database_or_schema_is_refused_at_the_start(
+    postgres: PostgresServer, pooler: Pooler
+) -> None:
+    url, other = postgres.database(), postgres.database()
+    await executed(url, "CREATE SCHEMA beside")
+    for elsewhere in (other, f"{url}&search_path=beside"):
+        for begin in (f"{url}&", f"{pooler.url(url)}&"):
+            storage = PostgresStorage(f"{begin}listen={quote(elsewhere, safe='')}")
+            with pytest.raises(Unavailable, match=r"`listen` leads to another database or schema .*Let it name the"):
+                await storage.open()
+            assert not storage.notices.listening
+    at_the_right_place = PostgresStorage(f"{pooler.url(url)}&listen={quote(url, safe='')}")
+    await at_the_right_place.open()
+    assert at_the_right_place.notices.listening
+    await at_the_right_place.close()
+
+
+async def test_a_listener_that_only_later_turns_out_to_be_elsewhere_hears_nothing_and_says_so_once(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_notices, "LONGEST_PAUSE", 0.01)
+    url, other = postgres.database(), postgres.database()
+    await executed(postgres.url(), "CREATE ROLE late LOGIN CONNECTION LIMIT 0")
+    late = other.replace("postgres@", "late@")
+    storage = PostgresStorage(f"{url}&listen={quote(late, safe='')}")
+    await storage.open()
+    await executed(postgres.url(), "ALTER ROLE late CONNECTION LIMIT -1")
+    async with asyncio.timeout(10):
+        while "another database or schema" not in caplog.text:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert not storage.notices.listening
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD, NOT_HEARD]
+    await storage.close()
+    await executed(postgres.url(), "DROP ROLE late")
+
+
+async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logged_once_until_it_is_back(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "turnwise.server")
+    monkeypatch.setattr(postgres_notices, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(postgres_notices, "START", 0.5)
+    url, port = postgres.database(), free_port()
+    storage = PostgresStorage(f"{url}&listen={quote(f'postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}')}")
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, there = await asyncio.open_unix_connection(postgres.folder / ".s.PGSQL.5432")
+        await asyncio.gather(passed(reader, there), passed(back, writer))
+
+    begin = time.monotonic()
+    await storage.open()
+    assert time.monotonic() - begin < 0.5
+    await asyncio.sleep(0.3)
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD]
+    async with await asyncio.start_server(join, "127.0.0.1", port):
+        async with asyncio.timeout(10):
+            while not storage.notices.listening:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD, HEARD_AGAIN]
+        await storage.close()
+
+
+async def test_an_address_to_listen_at_that_does_not_answer_holds_up_a_start_for_a_second_at_most(
+    postgres: PostgresServer,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        name = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/any"
+        storage = PostgresStorage(f"{postgres.database()}&listen={quote(name, safe='')}")
+        begin = time.monotonic()
+        await storage.open()
+        assert time.monotonic() - begin < 2
+        await storage.close()
+
+
+async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
 
 
 async def test_a_notice_that_another_version_sends_is_taken_as_one_that_was_missed(scene: Scene) -> None:

@@ -36,7 +36,7 @@ class PostgresStorage(SqlStorage):
         self._clock = clock
         self._new_id = new_id
         listener = self._address.listener
-        self._notices = None if listener is None else PostgresNotices(listener)
+        self._notices = None if listener is None else PostgresNotices(listener, database=self._address)
         self.writer = PostgresWriter(
             self._address.connect,
             begin=self._address.begin,
@@ -62,7 +62,11 @@ class PostgresStorage(SqlStorage):
             raise
         self._readers.start()
         if self._notices is not None:
-            await self._notices.open()
+            try:
+                await self._notices.open()
+            except BaseException:
+                await self.close()
+                raise
 
     async def close(self) -> None:
         await self.writer.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -45,8 +46,11 @@ PULSE: Final = 2.0
 ANSWER: Final = 5.0
 """Seconds that a send or a try may take before the connection counts as lost."""
 
+START: Final = 1.0
+"""Seconds that opening waits for the connection: a server starts without one too."""
+
 PATIENCE: Final = 2.0
-"""Seconds that opening waits for the connection, and closing for the last notices."""
+"""Seconds that closing waits for the last notices."""
 
 SEND: Final = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) payload"
 
@@ -56,6 +60,10 @@ MISSED: Final = "[]"
 _GONE: Final = (*LOST, asyncpg.PostgresError, Unavailable, TimeoutError)
 
 _PAYLOAD: Final = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
+
+
+class Elsewhere(Unavailable):
+    """The connection that is to listen is not one to the database, or to the schema, that is written to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,26 +78,40 @@ class Subscription:
 class PostgresNotices:
     """Notices of the processes on one database and schema; opened and closed with the storage."""
 
-    def __init__(self, address: PostgresAddress) -> None:
+    def __init__(self, address: PostgresAddress, *, database: PostgresAddress) -> None:
+        """`database` is what is written to; where `address` is another one, both are compared on connecting."""
         self._address = address
+        self._database = database
         self._subscriptions: dict[str, list[Subscription]] = {}
         self._waiting: list[Notice] = []
         self._owed = False
         """Whether something was dropped that others should have heard."""
         self._to_do = asyncio.Event()
-        self._connected_once = asyncio.Event()
+        self._tried = asyncio.Event()
+        """Whether the first attempt to connect has ended, well or not."""
+        self._elsewhere: Elsewhere | None = None
+        self._logged: type[Exception] | None = None
+        """Of the outage that a log knows of: what kind of error it was."""
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._pid = 0
         self.listening = False
 
     async def open(self) -> None:
-        """Begin to listen; where the connection does not come at once, it is tried for on and on."""
+        """Begin to listen; where the connection does not come at once, it is tried for on and on.
+
+        Raises `Unavailable` where it leads to another database than the one that is written to.
+        """
         self._closing = False
+        self._tried.clear()
         self._task = asyncio.create_task(self._listen_forever(), name="turnwise-notices")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self._connected_once.wait()
+            async with asyncio.timeout(START):
+                await self._tried.wait()
+        if self._elsewhere is not None:
+            await self.close()
+            raise self._elsewhere
+        self._tried.set()
 
     async def close(self) -> None:
         """Send what waits, and hear nothing more."""
@@ -136,10 +158,7 @@ class PostgresNotices:
                 await self._serve(connection, name)
                 await connection.close(timeout=PATIENCE)
             except _GONE as error:
-                logger.warning(
-                    "what other processes tell is not heard for now; they are asked instead: %s",
-                    str(error) or type(error).__name__,
-                )
+                self._note_outage(error)
             finally:
                 self._end()
                 if connection is not None:
@@ -152,6 +171,7 @@ class PostgresNotices:
         """Return a connection that listens, and the name of the notifications."""
         connection = await self._address.connect()
         try:
+            await self._compare(connection)
             await connection.execute("SET synchronous_commit = off")
             name = f"turnwise:{await connection.fetchval('SELECT current_schema()')}"[:63]
             self._pid = connection.get_server_pid()
@@ -162,10 +182,44 @@ class PostgresNotices:
             raise
         return connection, name
 
+    async def _compare(self, connection: Connection) -> None:
+        """Raise `Elsewhere` where a connection that is to listen is not to what is written to."""
+        if self._database is self._address:
+            return
+        written = await self._database.connect()
+        try:
+            same = await _same_place(written, connection)
+        finally:
+            await written.close(timeout=PATIENCE)
+        if not same:
+            raise Elsewhere(
+                f"The database URL's `listen` leads to another database or schema ({self._address.label}) than the URL "
+                f"itself ({self._database.label}), where nothing is heard of what is stored. Let it name the same "
+                "database and `search_path`, past the pooler, or leave it out."
+            )
+
     def _begin(self) -> None:
         self.listening = True
-        self._connected_once.set()
+        self._elsewhere = None
+        self._tried.set()
+        if self._logged is not None:
+            self._logged = None
+            logger.info("what other processes tell is heard again")
         self._read_up()
+
+    def _note_outage(self, error: Exception) -> None:
+        """Log an outage once, however often it is tried to connect; what is refused at the start is not logged."""
+        self._elsewhere = error if isinstance(error, Elsewhere) else None
+        kind = Elsewhere if self._elsewhere else Unavailable
+        starting = not self._tried.is_set()
+        self._tried.set()
+        if self._logged is kind or (starting and self._elsewhere):
+            return
+        self._logged = kind
+        logger.warning(
+            "what other processes tell is not heard for now; they are asked instead: %s",
+            str(error) or type(error).__name__,
+        )
 
     def _end(self) -> None:
         self.listening = False
@@ -214,6 +268,15 @@ class PostgresNotices:
         for subscriptions in tuple(self._subscriptions.values()):
             for subscription in tuple(subscriptions):
                 _call(subscription.missed)
+
+
+async def _same_place(one: Connection, other: Connection) -> bool:
+    """Ask the databases themselves: hosts have many names, and a lock has one holder a database."""
+    lock = secrets.randbits(62)
+    async with one.transaction():
+        mine = await one.fetchrow("SELECT current_schema(), pg_advisory_xact_lock($1)", lock)
+        theirs = await other.fetchrow("SELECT current_schema(), pg_try_advisory_xact_lock($1)", lock)
+    return mine is not None and theirs is not None and mine[0] == theirs[0] and not theirs[1]
 
 
 def _call(subscriber: Callable[..., None], *body: bytes) -> None:
