@@ -141,6 +141,25 @@ def test_status_tells_tables_of_something_else_from_none(tmp_path: Path) -> None
     assert "something else made these tables" in database("status", "--database", url(tmp_path / "shop.db")).stdout
 
 
+@pytest.mark.parametrize(
+    "table, version", [("orders", "1975ea83b712"), ("conversations", "1975ea83b712"), ("orders", SCHEMA_VERSION)]
+)
+def test_a_database_that_another_program_migrates_is_not_taken_for_a_newer_one(
+    tmp_path: Path, table: str, version: str
+) -> None:
+    place = tmp_path / "shop.db"
+    with closing(sqlite3.connect(place)) as shop, shop:
+        shop.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        shop.execute("INSERT INTO alembic_version VALUES (?)", (version,))
+        shop.execute(f"CREATE TABLE {table} (id int)")
+    before = place.read_bytes()
+    shown = database("status", "--database", url(place))
+    assert (shown.exit_code, "something else made these tables" in shown.stdout) == (0, True)
+    refused = database("migrate", "--database", url(place))
+    assert (refused.exit_code, "something else made" in " ".join(refused.stderr.split())) == (1, True)
+    assert place.read_bytes() == before
+
+
 def test_an_empty_file_has_no_tables_yet(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     assert "no tables yet" in database("status", "--database", url(tmp_path / "empty.db")).stdout

@@ -159,13 +159,17 @@ async def test_upgrade_that_fails_leaves_the_database_as_it_was(
     assert schema(path) == before
 
 
-@pytest.mark.parametrize("newer", ["0999", "a1b2c3"])
-async def test_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
+@pytest.mark.parametrize(
+    "newer, said", [("0999", "schema version 0999, and this Turnwise knows"), ("a1b2c3", "something else made")]
+)
+async def test_database_of_a_newer_or_unknown_version_is_refused_and_left_alone(
+    tmp_path: Path, newer: str, said: str
+) -> None:
     path = tmp_path / "turnwise.db"
     await opened_and_closed(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (newer,))
-    with pytest.raises(Unavailable, match=f"schema version {newer}, and this Turnwise knows"):
+    with pytest.raises(Unavailable, match=said):
         await opened_and_closed(path)
     assert version(path) == [(newer,)]
 

@@ -22,6 +22,8 @@ from turnwise.server.ids import now
 from turnwise.server.storage import migrations, postgres_pool
 from turnwise.server.storage.base import Account, MessageQuery
 from turnwise.server.storage.database import SCHEMA_VERSION
+from turnwise.server.storage.deployment.open import deployment_at
+from turnwise.server.storage.deployment.status import status_of
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.postgres_connection import numbered
@@ -123,6 +125,20 @@ async def test_database_of_something_else_is_refused_and_left_alone(postgres: Po
     with pytest.raises(Unavailable, match=r"something else made .*'shop'"):
         await PostgresStorage(url).open()
     assert await executed(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("shop",)]
+
+
+@pytest.mark.parametrize("table, version", [("shop", SCHEMA_VERSION), ("conversations", "1975ea83b712")])
+async def test_database_that_another_program_migrates_is_not_taken_for_a_newer_one(
+    postgres: PostgresServer, table: str, version: str
+) -> None:
+    url = postgres.database()
+    await executed(url, "CREATE TABLE alembic_version (version_num text)")
+    await executed(url, "INSERT INTO alembic_version VALUES ($1)", version)
+    await executed(url, f"CREATE TABLE {table} (id int)")
+    with pytest.raises(Unavailable, match="something else made"):
+        await PostgresStorage(url).open()
+    async with deployment_at(url) as deployment:
+        assert (await status_of(deployment)).state == "foreign"
 
 
 async def test_user_that_may_not_make_tables_is_told_what_to_grant(postgres: PostgresServer) -> None:

@@ -24,6 +24,8 @@ __all__ = [
     "check_version",
     "connect",
     "create_file",
+    "is_own",
+    "of_something_else",
     "prepare",
     "without_tables",
 ]
@@ -84,6 +86,19 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def is_own(version: str) -> bool:
+    """Tell whether a version is one that a Turnwise gives, this one or a newer; Alembic serves other programs too."""
+    return version == COPYING or (len(version) == len(SCHEMA_VERSION) and version.isdecimal())
+
+
+def of_something_else(place: str, table: str) -> Unavailable:
+    """Return the refusal of a database that has tables which are not ours, such as this one."""
+    return Unavailable(
+        f"{place} holds tables that something else made (it has the table {table!r}). Turnwise expects a database, or "
+        "a schema by `search_path`, or a file, of its own: name another one."
+    )
+
+
 def check_version(version: str, place: str, *, migrate: bool) -> None:
     """Refuse a schema that this Turnwise cannot use, or is not to upgrade, with `Unavailable`."""
     if version == COPYING:
@@ -91,7 +106,9 @@ def check_version(version: str, place: str, *, migrate: bool) -> None:
             f"{place} holds a part of another database: a copy into it was begun and has not ended. Start the same "
             "`turnwise database copy` again, and it goes on where it stopped."
         )
-    if not version.isdecimal() or int(version) > int(SCHEMA_VERSION):
+    if not is_own(version):
+        raise of_something_else(place, "alembic_version")
+    if int(version) > int(SCHEMA_VERSION):
         raise Unavailable(
             f"{place} has schema version {version}, and this Turnwise knows versions up to {SCHEMA_VERSION}. "
             "Start the newer Turnwise that wrote it, or name another database."
@@ -124,6 +141,8 @@ def prepare(connection: sqlite3.Connection, path: Path, *, migrate: bool = True)
         )
     version = _version(connection)
     if version is not None:
+        if "conversations" not in (tables := _tables(connection)):
+            raise of_something_else(str(path), min(tables))
         check_version(version, str(path), migrate=migrate)
     _use_wal(connection)
     if version == SCHEMA_VERSION:
@@ -157,12 +176,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _create_if_fresh(connection: sqlite3.Connection, path: Path, *, migrate: bool) -> bool:
     """Make the tables where there are none; return whether that was so."""
-    tables = {str(name) for (name,) in connection.execute(_TABLES)}
+    tables = _tables(connection)
     if tables and "alembic_version" not in tables:
-        raise Unavailable(
-            f"{path} is an SQLite database that something else made (it has the table {min(tables)!r}). "
-            "Turnwise expects a file of its own: name another one."
-        )
+        raise of_something_else(str(path), min(tables))
     if tables:
         return False
     if not migrate:
@@ -171,6 +187,10 @@ def _create_if_fresh(connection: sqlite3.Connection, path: Path, *, migrate: boo
         if statement.strip():
             connection.execute(statement)
     return True
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {str(name) for (name,) in connection.execute(_TABLES)}
 
 
 def _version(connection: sqlite3.Connection) -> str | None:

@@ -19,6 +19,7 @@ from turnwise.server.storage.database import (
     POSTGRES_SCHEMA_FILE,
     SCHEMA_VERSION,
     check_version,
+    of_something_else,
     without_tables,
 )
 from turnwise.server.storage.postgres_connection import LOST, away
@@ -221,10 +222,7 @@ async def _version(connection: Connection, address: PostgresAddress) -> str | No
     if not tables:
         return None
     if "alembic_version" not in tables or "conversations" not in tables:
-        raise Unavailable(
-            f"{address.label} holds tables that something else made ({min(tables)!r}). Turnwise expects a database, or "
-            "a schema by `search_path`, of its own: name another one."
-        )
+        raise of_something_else(address.label, min(tables))
     found = await connection.fetchval("SELECT version_num FROM alembic_version")
     return BASE if found is None else str(found)
 

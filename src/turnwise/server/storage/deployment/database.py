@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from turnwise.server.storage.database import BASE, is_own
 from turnwise.server.storage.deployment.tables import StoredTable
 from turnwise.server.storage.jobs.rows import Database, Row
 from turnwise.server.storage.jobs.statements import load
@@ -98,10 +99,12 @@ class Deployment(Protocol):
 
 def version_of(db: Tables) -> str | None:
     """Return the version of the tables; None where there are none, or none of ours."""
-    if "alembic_version" not in has_tables(db):
+    if not has_tables(db) >= {"alembic_version", "conversations"}:
         return None
     row = db.execute(SQL["version"]).fetchone()
-    return "0000" if row is None else str(row[0])
+    if row is None:
+        return BASE
+    return str(row[0]) if is_own(str(row[0])) else None
 
 
 def has_tables(db: Tables) -> set[str]:

@@ -61,7 +61,8 @@ class DatabaseStatus:
 async def status_of(deployment: Deployment) -> DatabaseStatus:
     """Look at a database of any version; nothing is changed."""
     version = await deployment.read(version_of)
-    names = sorted(await deployment.read(has_tables) - _NOT_OURS)
+    found = await deployment.read(has_tables)
+    names = sorted(found if version is None else found - _NOT_OURS)
     ours = frozenset(names if version is not None else ())
     return DatabaseStatus(
         database=deployment.label,
