@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -24,6 +24,7 @@ from turnwise.server.storage.base import Account, MessageQuery
 from turnwise.server.storage.database import SCHEMA_VERSION
 from turnwise.server.storage.deployment.open import deployment_at
 from turnwise.server.storage.deployment.status import status_of
+from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.postgres_connection import numbered
@@ -305,6 +306,61 @@ async def test_statement_that_takes_too_long_fails_alone(opened: Opened) -> None
     answers = await asyncio.gather(slow, storage.add_messages(ME, id_, [message("in time")]), return_exceptions=True)
     assert isinstance(answers[0], Unavailable)
     assert await opened.texts(id_) == ["in time"]
+
+
+@pytest.mark.parametrize("pooler", ["none", "transaction"])
+@pytest.mark.parametrize(
+    "held",
+    ["LOCK TABLE conversations", "LOCK TABLE messages", "SELECT 1 FROM conversations WHERE id = '{}' FOR UPDATE"],
+)
+async def test_write_to_what_something_else_holds_a_lock_on_is_refused_in_time_and_holds_up_no_other_for_long(
+    opened: Opened, held: str, pooler: str
+) -> None:
+    storage = await opened.storage(f"&statement_timeout=2&pooler={pooler}")
+    id_, loop = await begun(storage), asyncio.get_running_loop()
+
+    async def seconds(doing: Awaitable[object]) -> float:
+        begin = loop.time()
+        await doing
+        return loop.time() - begin
+
+    async def refused() -> None:
+        with pytest.raises(Unavailable, match="Something else holds a lock") as caught:
+            await storage.add_messages(ME, id_, [message("refused")])
+        assert caught.value.retry_after == 1
+
+    connection = await asyncpg.connect(opened.url)
+    async with connection.transaction():
+        await connection.execute(held.format(id_))
+        took = await asyncio.gather(
+            *(seconds(refused()) for _ in range(3)), seconds(storage.register_process("p", lease_ms=HOUR))
+        )
+        assert max(took) < 2
+        # Others have seen that something is locked: they are not held up for as long again.
+        again = await asyncio.gather(
+            seconds(refused()), seconds(storage.register_process("q", lease_ms=HOUR)), seconds(refused())
+        )
+        assert max(again) < 1
+    await connection.close()
+    await storage.add_messages(ME, id_, [message("let in")])
+    assert await opened.texts(id_) == ["let in"]
+
+
+async def test_one_that_times_out_in_a_group_is_tried_once(opened: Opened) -> None:
+    storage = await opened.storage("&statement_timeout=1")
+    id_ = await begun(storage)
+    runs: list[int] = []
+
+    def slow(db: Database) -> None:
+        runs.append(1)
+        db.execute("UPDATE conversations SET name = 'slow' WHERE id = ?", (id_,))
+        db.execute("SELECT pg_sleep(3)")
+
+    behind = [storage.add_messages(ME, id_, [message(str(number))]) for number in range(3)]
+    answers = await asyncio.gather(storage._write(slow), *behind, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable, *3 * [type(None)]]
+    assert len(runs) == 1
+    assert sorted(await opened.texts(id_)) == ["0", "1", "2"]
 
 
 async def test_nothing_is_kept_on_a_connection_where_a_pooler_is_in_between(opened: Opened) -> None:

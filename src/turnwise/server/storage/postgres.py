@@ -41,6 +41,7 @@ class PostgresStorage(SqlStorage):
             self._address.connect,
             begin=self._address.begin,
             pooled=self._address.pooled,
+            patience=self._address.statement_timeout,
             tell=None if self._notices is None else self._notices.tell,
         )
         self._readers = ConnectionPool(self._address)
@@ -126,6 +127,8 @@ def _refusal(error: Exception) -> Exception:
             return Conflict(TAKEN)
         case asyncpg.QueryCanceledError():
             return Unavailable("The database took too long. Try again, or ask for less.", retry_after=1)
+        case asyncpg.LockNotAvailableError():
+            return Unavailable("Something else holds a lock on what this needs. Try again.", retry_after=1)
         case asyncpg.InsufficientResourcesError() | asyncpg.TransactionRollbackError():
             return Unavailable(f"The database did not do what was asked: {error}. Try again.", retry_after=1)
         case _:

@@ -59,6 +59,9 @@ class PostgresAddress:
     """Connections that read, beside the one that writes."""
     statement_timeout: float = 10.0
     """Seconds that a statement may take."""
+    lock_timeout: float = 2.0
+    """Seconds that it may wait for a lock, which are at most half of the statement's. PostgreSQL looks for deadlocks
+    after one second."""
     pooled: bool = False
     """A pooler in transaction mode is in between: nothing is kept on a connection from one transaction to the next."""
     listen: str | None = None
@@ -89,7 +92,8 @@ class PostgresAddress:
             given.setdefault("target_session_attrs", "read-write")
         label = f"postgresql://{where or given.get('host', '')}{parts.path}"
         cleaned = parts._replace(scheme="postgresql", query=urlencode(given, quote_via=quote), fragment="").geturl()
-        return cls(cleaned, label, pool_size, statement_timeout, pooler == "transaction", listen)
+        pooled = pooler == "transaction"
+        return cls(cleaned, label, pool_size, statement_timeout, pooled=pooled, listen=listen)
 
     def __repr__(self) -> str:
         return f"PostgresAddress({self.label!r})"
@@ -107,7 +111,7 @@ class PostgresAddress:
         if not self.pooled:
             return "BEGIN"
         return (
-            f"BEGIN; SET LOCAL statement_timeout = {self._milliseconds}; "
+            f"BEGIN; SET LOCAL statement_timeout = {self._milliseconds}; SET LOCAL lock_timeout = {self._lock}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {self._idle}"
         )
 
@@ -134,6 +138,7 @@ class PostgresAddress:
         return {
             "application_name": "turnwise",
             "statement_timeout": self._milliseconds,
+            "lock_timeout": self._lock,
             "idle_in_transaction_session_timeout": self._idle,
             "jit": "off",
             **KEEPALIVE,
@@ -142,6 +147,10 @@ class PostgresAddress:
     @property
     def _milliseconds(self) -> str:
         return str(int(self.statement_timeout * 1000))
+
+    @property
+    def _lock(self) -> str:
+        return str(int(min(self.lock_timeout, self.statement_timeout / 2) * 1000))
 
     @property
     def _idle(self) -> str:
@@ -183,7 +192,8 @@ async def prepare(connection: Connection, address: PostgresAddress, *, migrate: 
 
 async def _prepared(connection: Connection, address: PostgresAddress, *, migrate: bool) -> str | None:
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
+        patient = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
+        await connection.execute(f"{patient}; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
         version = await _version(connection, address)
         if version is None:
             if not migrate:

@@ -18,9 +18,22 @@ from turnwise.server.storage.sql_database import Job, Written
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
 
-__all__ = ["IN_THE_WAY", "Outcome", "Ticket", "TryApart", "run_group", "run_guarded", "settle"]
+__all__ = [
+    "IN_THE_WAY",
+    "TIMED_OUT",
+    "Outcome",
+    "TakesTooLong",
+    "Ticket",
+    "TryApart",
+    "run_group",
+    "run_guarded",
+    "settle",
+]
 
-IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+TIMED_OUT: Final = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+"""A statement took too long, or what it waited for was locked for too long."""
 
 _LOCK: Final = numbered(load("writers", dialect="postgres")["lock"])
 
@@ -52,6 +65,15 @@ class TryApart(Exception):
     """A group must be done again, each of it by itself."""
 
 
+class TakesTooLong(Exception):
+    """A statement of a group timed out: that of one ticket, or one for all."""
+
+    def __init__(self, error: Exception, ticket: Ticket | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ticket = ticket
+
+
 def settle(outcome: Outcome) -> None:
     """Hand an outcome to who waits for it; a ticket's first one counts."""
     ticket = outcome.ticket
@@ -80,6 +102,8 @@ async def run_group(connection: Connection, group: Sequence[Ticket], *, writer: 
             outcomes.append(Outcome(ticket, await run_job(ticket.job, database), told=database.told()))
         except LOST:
             raise
+        except TIMED_OUT as error:
+            raise TakesTooLong(error, ticket) from error
         except (asyncpg.PostgresError, asyncpg.DataError) as error:
             raise TryApart from error
         except Exception as error:
@@ -109,6 +133,8 @@ async def run_guarded(
             raise TryApart from error
         except LOST:
             raise
+        except TIMED_OUT as error:
+            raise TakesTooLong(error, ticket) from error
         except Exception as error:  # noqa: BLE001 - its caller gets it
             await connection.execute("ROLLBACK TO SAVEPOINT job")
             database.told()
@@ -134,6 +160,8 @@ async def _lock(connection: Connection, group: Sequence[Ticket]) -> None:
         await connection.fetch(_LOCK, list(conversations), list(turns), *columns)
     except IN_THE_WAY as error:
         raise TryApart from error
+    except TIMED_OUT as error:
+        raise TakesTooLong(error) from error
 
 
 async def _append(connection: Connection, group: Sequence[Ticket], *, writer: str, number: int) -> set[Ticket]:
@@ -145,6 +173,8 @@ async def _append(connection: Connection, group: Sequence[Ticket], *, writer: st
         appended = await append_together(connection, list(tickets), writer=writer, number=number)
     except LOST:
         raise
+    except TIMED_OUT as error:
+        raise TakesTooLong(error) from error
     except (asyncpg.PostgresError, asyncpg.DataError) as error:
         raise TryApart from error
     return {tickets[append] for append in appended}

@@ -6,6 +6,9 @@ group is known to write to were locked in the order that all processes lock them
 where one fails, the group is undone and done again with a savepoint each, and where that cannot be either (another
 process was in the way), each in a transaction of its own. Nobody hears of success before the commit returned.
 
+Where a statement timed out, for a lock that something else holds for example, whose it was is refused. Where it was one
+for all, each is tried once more, alone and without much patience for locks; so are, for a while, those who come next.
+
 Each group has a number, which it notes in `writers` as it is committed. Where the connection is lost at a commit, the
 next connection looks there what became of it: so nothing is lost, and nothing done twice.
 """
@@ -25,7 +28,9 @@ from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres_append import Append, append_together, appended_of
 from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, away, numbered
 from turnwise.server.storage.postgres_group import (
+    TIMED_OUT,
     Outcome,
+    TakesTooLong,
     Ticket,
     TryApart,
     run_group,
@@ -47,6 +52,18 @@ NOWHERE: Final = Written()
 
 TRIES: Final = 5
 """How often a write is tried that others were in the way of."""
+
+HURRY: Final = 0.2
+"""Seconds that a write waits for a lock after something was found locked for too long."""
+
+HURRIED: Final = 1.0
+"""Seconds that those of a group wait for locks together, once each is done alone."""
+
+SHORTEST: Final = 0.02
+"""Seconds that each of them waits at least."""
+
+WARY: Final = 10.0
+"""Seconds for which writes hurry."""
 
 _SQL: Final = load("writers", dialect="postgres")
 _LAST_GROUP: Final = numbered(_SQL["last_group"])
@@ -84,9 +101,12 @@ class PostgresWriter:
         *,
         begin: str = "BEGIN",
         pooled: bool = False,
+        patience: float = 10.0,
         tell: Callable[[Sequence[Notice]], None] | None = None,
     ) -> None:
         """`pooled` is whether a transaction is all that a connection is kept for.
+
+        `patience` is how many seconds a group that timed out may take to be done again, each of it alone.
 
         `tell` is given what jobs told other processes, after each commit.
         """
@@ -95,6 +115,8 @@ class PostgresWriter:
         self._tell = tell
         self._begin = begin
         self._pooled = pooled
+        self._patience = patience
+        self._hurry_until = 0.0
         self._waiting: list[Ticket] = []
         self._connection: Connection | None = None
         self._group = 0
@@ -165,14 +187,33 @@ class PostgresWriter:
     async def _store(self, connection: Connection, group: Sequence[Ticket]) -> None:
         """Commit a group together, or each of it apart."""
         ways: Sequence[_Run] = (run_group, run_guarded)
-        if group and not self._pooled and all(isinstance(ticket.job, Append) for ticket in group):
-            group = await self._append(connection, group)
-            ways = (run_guarded,)
-        for run in ways:
-            if not group or await self._committed(connection, group, run):
-                return
+        hurry = HURRY if asyncio.get_running_loop().time() < self._hurry_until else None
+        try:
+            if not (self._pooled or hurry) and all(isinstance(ticket.job, Append) for ticket in group):
+                group = await self._append(connection, group)
+                ways = (run_guarded,)
+            for run in ways:
+                if not group or await self._committed(connection, group, run, lock=hurry):
+                    return
+            for ticket in group:
+                await self._alone(connection, ticket)
+        except TakesTooLong as late:
+            await self._hurry(connection, [ticket for ticket in group if not ticket.ended], late)
+
+    async def _hurry(self, connection: Connection, group: Sequence[Ticket], late: TakesTooLong) -> None:
+        """Refuse who timed out, and try the others once more, each alone; refuse whom that would keep for too long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        self._hurry_until = loop.time() + WARY
+        lock = max(SHORTEST, min(HURRY, HURRIED / max(1, len(group))))
         for ticket in group:
-            await self._alone(connection, ticket)
+            if ticket is late.ticket or len(group) == 1 or loop.time() > until:
+                settle(Outcome(ticket, error=late.error))
+                continue
+            try:
+                await self._alone(connection, ticket, lock=lock)
+            except TakesTooLong as again:
+                settle(Outcome(ticket, error=again.error))
 
     async def _append(self, connection: Connection, group: Sequence[Ticket]) -> Sequence[Ticket]:
         """Commit a group of appends with one statement; return what is to be done apart."""
@@ -183,23 +224,31 @@ class PostgresWriter:
         except LOST:
             self._doubt = _Doubt(number, group, None)
             raise
+        except TIMED_OUT as error:
+            raise TakesTooLong(error) from error
         except (asyncpg.PostgresError, asyncpg.DataError):
             return group
         return self._appended(group, done)
 
-    async def _alone(self, connection: Connection, ticket: Ticket) -> None:
+    async def _alone(self, connection: Connection, ticket: Ticket, *, lock: float | None = None) -> None:
         """Commit one ticket in a transaction of its own, as often as others get in its way."""
         for _ in range(TRIES):
-            if await self._committed(connection, [ticket], run_guarded):
+            if await self._committed(connection, [ticket], run_guarded, lock=lock):
                 return
         busy = Unavailable("Others kept writing to what this writes to. Try again.", retry_after=1)
         settle(Outcome(ticket, error=busy))
 
-    async def _committed(self, connection: Connection, group: Sequence[Ticket], run: _Run) -> bool:
-        """Run a group and commit it; tell whether it was, or is to be done apart."""
+    async def _committed(
+        self, connection: Connection, group: Sequence[Ticket], run: _Run, *, lock: float | None
+    ) -> bool:
+        """Run a group and commit it; tell whether it was, or is to be done apart.
+
+        `lock` is how many seconds it waits for a lock, unless for as long as ever.
+        """
         number = self._number()
+        begin = self._begin if lock is None else f"{self._begin}; SET LOCAL lock_timeout = {int(lock * 1000)}"
         try:
-            await connection.execute(f"{self._begin}; {self._note(number)}")
+            await connection.execute(f"{begin}; {self._note(number)}")
             outcomes = await run(connection, group, writer=self._id, number=number)
         except LOST:
             raise
@@ -264,7 +313,7 @@ class PostgresWriter:
         """See what became of the group that the connection before was committing."""
         try:
             last = await connection.fetchval(_LAST_GROUP, self._id)
-        except asyncpg.QueryCanceledError as error:
+        except TIMED_OUT as error:
             raise OSError("what was written last is still under way") from error
         if self._doubt is not None and self._doubt.number == last:
             await self._believe(connection, self._doubt)

@@ -85,7 +85,7 @@ class PostgresDeployment:
     async def open(cls, url: str) -> PostgresDeployment:
         """Connect; `Unavailable` where that cannot be."""
         address = PostgresAddress.of(url)
-        patient = replace(address, statement_timeout=PATIENCE)
+        patient = replace(address, statement_timeout=PATIENCE, lock_timeout=PATIENCE)
         try:
             async with asyncio.timeout(address.statement_timeout):
                 return cls(patient, await reach(patient))

@@ -47,6 +47,7 @@ async def upgrade_postgres(connect: Callable[[], Awaitable[object]], lock: int, 
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
             return await connection.run_sync(_migrate, revision)
     finally:
