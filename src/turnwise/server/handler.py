@@ -10,7 +10,7 @@ from turnwise.server.errors import Forbidden, MethodNotAllowed, NotYetImplemente
 from turnwise.server.exchange import HttpExchange
 from turnwise.server.negotiate import negotiate
 from turnwise.server.operation import Operation
-from turnwise.server.principal import SessionPrincipal
+from turnwise.server.principal import Principal, SessionPrincipal
 from turnwise.server.rate_fields import left
 from turnwise.server.services.meter import Meter
 from turnwise.server.services.rates import Rates
@@ -24,6 +24,8 @@ __all__ = ["EXCHANGE", "Endpoint", "WrongMethod", "answer_other_method"]
 
 EXCHANGE: Final = "turnwise.exchange"
 """Where an ASGI scope holds its `HttpExchange`."""
+
+KNOWN_AT_MOST: Final = 1000
 
 RUN_AS: Final = (b"x-runas-user-id", b"x-runas-child-user-email")
 
@@ -54,6 +56,7 @@ class Endpoint:
         self._authenticator = authenticator
         self._renderer = renderer
         self._rates = rates
+        self._meters: dict[str, Meter] = {}
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Answer a request for this operation."""
@@ -65,21 +68,27 @@ class Endpoint:
             return
         exchange.principal = await self._authenticator.authenticate(exchange.headers.get(b"authorization"))
         if self._rates is not None:
-            await self._count(exchange, self._rates)
+            exchange.meter = meter = self._meter(exchange.known_principal, self._rates)
+            if not meter.count_request():
+                await meter.request()
+            found = meter.left()
+            if found is not None:
+                exchange.add_headers(left(found))
         self._admit(exchange)
         if operation.forms:
             exchange.form = negotiate(exchange.headers.get(b"accept"), operation.forms)
         await self._renderer.render(exchange, await operation.perform(self._services, exchange))
 
-    async def _count(self, exchange: HttpExchange, rates: Rates) -> None:
-        """Count the request, whatever becomes of it. Raises `LimitsReached`."""
-        principal = exchange.known_principal
-        token_id = principal.token_id if isinstance(principal, SessionPrincipal) else None
-        exchange.meter = meter = Meter(rates, principal.account_id, token_id)
-        await meter.request()
-        found = meter.left()
-        if found is not None:
-            exchange.add_headers(left(found))
+    def _meter(self, principal: Principal, rates: Rates) -> Meter:
+        """Return what counts for a principal; that of an account is used again."""
+        if isinstance(principal, SessionPrincipal):
+            return Meter(rates, principal.account_id, principal.token_id)
+        meter = self._meters.get(principal.account_id)
+        if meter is None:
+            if len(self._meters) >= KNOWN_AT_MOST:
+                self._meters.clear()
+            meter = self._meters[principal.account_id] = Meter(rates, principal.account_id)
+        return meter
 
     def _admit(self, exchange: HttpExchange) -> None:
         """Refuse what this principal may not reach."""

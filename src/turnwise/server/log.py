@@ -22,6 +22,7 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 requests: Final = logging.getLogger("turnwise.server.request")
+_ABOVE: Final = logging.getLogger("turnwise.server"), logging.getLogger("turnwise")
 FIELDS: Final = "fields"
 HELD_FOR: Final = 0.05
 LINES_AT_ONCE: Final = 500
@@ -44,7 +45,23 @@ def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
     }
     if exchange.begun_at is not None:
         fields["first_ms"] = round((exchange.begun_at - begun) * 1000, 2)
-    requests.info("request", extra={FIELDS: fields})
+    handler = _alone_in_charge()
+    if handler is not None:
+        handler.tell(requests.name, "info", "request", fields)
+    else:
+        requests.info("request", extra={FIELDS: fields})
+
+
+def _alone_in_charge() -> BufferedHandler | None:
+    """Return our handler where nobody else listens: it needs no record, which costs more than the line."""
+    root = logging.root.handlers
+    if (
+        len(root) == 1
+        and isinstance(root[0], BufferedHandler)
+        and not (requests.handlers or _ABOVE[0].handlers or _ABOVE[1].handlers)
+    ):
+        return root[0]
+    return None
 
 
 class LineFormatter(logging.Formatter):
@@ -64,36 +81,52 @@ class LineFormatter(logging.Formatter):
         An `Unavailable` is nothing that a traceback explains: its message follows the record's.
         """
         fields: Mapping[str, object] = record.__dict__.get(FIELDS, {})
-        if self._common:
-            fields = {**self._common, **fields}
         message, trace = record.getMessage(), ""
         if record.exc_info and isinstance(record.exc_info[1], Unavailable):
             message = f"{message}: {record.exc_info[1]}"
         elif record.exc_info:
             trace = self.formatException(record.exc_info)
         level = record.levelname.lower()
+        return self.line(record.created, record.name, level, message, fields, trace=trace)
+
+    def line(
+        self, moment: float, name: str, level: str, message: str, fields: Mapping[str, object], *, trace: str = ""
+    ) -> str:
+        """Return the line of what happened at a moment (seconds since the epoch)."""
+        if self._common:
+            fields = {**self._common, **fields}
         if self._form == "json":
-            line = {"time": self._time(record), "level": level, "logger": record.name, "message": message}
+            line = {"time": self._time(moment), "level": level, "logger": name, "message": message}
             return msgspec.json.encode({**line, **fields, **({"trace": trace} if trace else {})}).decode()
         pairs = "".join([f" {key}={value}" for key, value in fields.items()])
         line_break = "\n" if trace else ""
-        return f"{self._time(record)} {level} {message}{pairs}{line_break}{trace}"
+        return f"{self._time(moment)} {level} {message}{pairs}{line_break}{trace}"
 
-    def _time(self, record: logging.LogRecord) -> str:
-        second = int(record.created)
+    def _time(self, moment: float) -> str:
+        second = int(moment)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int(record.msecs):03d}Z"
+        return f"{self._stamp}.{int((moment - second) * 1000):03d}Z"
 
 
 class BufferedHandler(logging.Handler):
     """Writes to stderr: what is out of order at once, requests within 50 ms, many in one write."""
 
-    def __init__(self, formatter: logging.Formatter) -> None:
+    def __init__(self, formatter: LineFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
+        self._form = formatter
         self._lines: list[str] = []
+
+    def tell(self, name: str, level: str, message: str, fields: Mapping[str, object]) -> None:
+        """Write soon what a logger would have made a record of."""
+        with self.lock or contextlib.nullcontext():
+            self._lines.append(self._form.line(time.time(), name, level, message, fields))
+            if len(self._lines) >= LINES_AT_ONCE:
+                self.flush()
+            elif len(self._lines) == 1:
+                self._flush_soon()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, now or soon."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -17,8 +16,7 @@ __all__ = ["KeyedRequest", "done_once", "hash_body"]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyedRequest:
+class KeyedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request with a key: which operation (its path), under which key, with which body (a hash of it)."""
 
     path: str

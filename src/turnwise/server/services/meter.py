@@ -80,10 +80,13 @@ class Meter:
 
     # Requests
 
+    def count_request(self) -> bool:
+        """Count a request if there is room as far as is known here; else `request` is to be asked."""
+        return self._count_at_once(REQUESTS, 1)
+
     async def request(self) -> None:
         """Count a request. Raises `LimitsReached`."""
-        if not self._count_at_once(REQUESTS, 1):
-            await self.take((REQUESTS, 1))
+        await self.take((REQUESTS, 1))
 
     def left(self) -> Left | None:
         """Return what is left of the token's limit, or else of the account's, once half of it is used."""

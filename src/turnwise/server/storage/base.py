@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from turnwise.server.storage.rates import RateStore
 from turnwise.types.conversation import Conversation, Order
 from turnwise.types.message import Message
@@ -56,8 +58,7 @@ class SecretInfo:
     revoked_at: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Once:
+class Once(msgspec.Struct, frozen=True, kw_only=True):
     """An idempotent request, identified by account, path and key."""
 
     path: str
