@@ -43,6 +43,17 @@ async def test_health_needs_no_secret(api: Api) -> None:
     assert (await api("HEAD", "/healthz", secret="")).status == 200
 
 
+async def test_a_database_that_is_silent_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent() -> bool:
+        await asyncio.sleep(60)
+        return True
+
+    monkeypatch.setattr(api.application.adapters.storage, "ready", silent)
+    monkeypatch.setattr("turnwise.server.app.READY_WITHIN", 0.05)
+    reply = await api("GET", "/readyz", secret="")
+    assert (reply.status, reply.json["code"]) == (503, "SERVICE_UNAVAILABLE")
+
+
 async def test_a_database_that_does_not_answer_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def dead() -> bool:
         return False

@@ -45,6 +45,9 @@ __all__ = ["Adapters", "Application", "create_app"]
 
 API: str = "/v1"
 
+READY_WITHIN: float = 2.0
+"""Seconds in which the database must answer, for a server that is ready."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
@@ -214,9 +217,11 @@ class Application:
     async def _ready(self) -> tuple[int, bytes]:
         if self._stopping:
             raise Unavailable("The server is stopping. Send requests to another one.", retry_after=1.0)
-        if await self.adapters.storage.ready():
-            return 200, b'{"status":"ready"}'
-        raise Unavailable("The database does not answer.", retry_after=1.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN):
+                if await self.adapters.storage.ready():
+                    return 200, b'{"status":"ready"}'
+        raise Unavailable("The database does not answer, or cannot be written to.", retry_after=1.0)
 
 
 def _rates(settings: Settings, adapters: Adapters) -> Rates | None:

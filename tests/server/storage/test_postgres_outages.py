@@ -280,8 +280,12 @@ async def test_database_that_has_become_a_standby_is_left_for_the_one_that_took_
     writing = asyncio.ensure_future(storage.add_messages(ME, id_, [message("sent")]))
     await asyncio.sleep(0.5)
     assert not writing.done()
+    ready = asyncio.ensure_future(storage.ready())
+    await asyncio.sleep(0.3)
+    assert not ready.done()
     await executed(outage.server.url(), f"ALTER DATABASE {name} RESET default_transaction_read_only")
     await writing
+    assert await ready
     assert await outage.stored() == Counter(["sent"])
 
 

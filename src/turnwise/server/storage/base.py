@@ -163,7 +163,7 @@ class Storage(RateStore, Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Tell whether the database answers."""
+        """Tell whether the database answers, and can be written to."""
         ...
 
     # Accounts

@@ -13,6 +13,7 @@ from turnwise.server.ids import Clock, NewId
 from turnwise.server.ids import new_id as random_id
 from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import Once, UsedTokens
+from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.notices import Notices, Silence
 from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach
 from turnwise.server.storage.postgres_notices import PostgresNotices
@@ -77,7 +78,7 @@ class PostgresStorage(SqlStorage):
 
     async def ready(self) -> bool:
         try:
-            await self._read(lambda db: db.execute("SELECT 1 FROM alembic_version").fetchone())
+            await self._read(_check_writable)
         except Unavailable:
             return False
         return True
@@ -109,6 +110,13 @@ class PostgresStorage(SqlStorage):
             return await self._readers.run(job)
         except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _refusal(error) from error
+
+
+def _check_writable(db: Database) -> None:
+    """Raise what a write would; the connection is then given up, so that the next look asks a new one."""
+    row = db.execute("SELECT current_setting('transaction_read_only') FROM alembic_version").fetchone()
+    if row is not None and row[0] != "off":
+        raise asyncpg.ReadOnlySQLTransactionError("the server takes no writes")
 
 
 def _refusal(error: Exception) -> Exception:
