@@ -76,3 +76,27 @@ async def test_a_record_that_cannot_be_written_breaks_nothing(
 ) -> None:
     handler.emit(logging.LogRecord("turnwise", logging.INFO, "f.py", 1, "%d", ("no number",), None))
     assert "Logging error" in capsys.readouterr().err
+
+
+async def test_what_needs_no_record_is_written_as_a_record_would_be(
+    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {"status": 200, "ms": 1.5}
+    told = record(logging.INFO, "request")
+    told.__dict__["fields"] = fields
+    handler.emit(told)
+    handler.tell("turnwise", "info", "request", fields)
+    await asyncio.sleep(0.1)
+    first, second = (line.partition(" ")[2] for line in capsys.readouterr().err.splitlines())
+    assert first == second == "info request status=200 ms=1.5"
+
+
+def test_a_log_that_cannot_be_written_breaks_nothing(monkeypatch: pytest.MonkeyPatch, handler: BufferedHandler) -> None:
+    class Gone:
+        def write(self, _text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler.tell("turnwise", "info", "request", {})
+    handler.emit(record(logging.WARNING, "second"))

@@ -120,24 +120,26 @@ class BufferedHandler(logging.Handler):
         self._lines: list[str] = []
 
     def tell(self, name: str, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write soon what a logger would have made a record of."""
+        """Write soon what a logger would have made a record of. Never raises, like `emit`."""
         with self.lock or contextlib.nullcontext():
-            self._lines.append(self._form.line(time.time(), name, level, message, fields))
-            if len(self._lines) >= LINES_AT_ONCE:
-                self.flush()
-            elif len(self._lines) == 1:
-                self._flush_soon()
+            try:
+                self._keep(self._form.line(time.time(), name, level, message, fields), urgent=False)
+            except Exception:  # noqa: BLE001 - likewise
+                self.handleError(logging.LogRecord(name, logging.INFO, "", 0, message, None, None))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, now or soon."""
         try:
-            self._lines.append(self.format(record))
-            if record.levelno > logging.INFO or len(self._lines) >= LINES_AT_ONCE:
-                self.flush()
-            elif len(self._lines) == 1:
-                self._flush_soon()
+            self._keep(self.format(record), urgent=record.levelno > logging.INFO)
         except Exception:  # noqa: BLE001 - a log that cannot be written must not break what it tells of
             self.handleError(record)
+
+    def _keep(self, line: str, *, urgent: bool) -> None:
+        self._lines.append(line)
+        if urgent or len(self._lines) >= LINES_AT_ONCE:
+            self.flush()
+        elif len(self._lines) == 1:
+            self._flush_soon()
 
     def flush(self) -> None:
         """Write what is held back."""
