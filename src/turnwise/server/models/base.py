@@ -130,6 +130,16 @@ class Finish:
     input_tokens: int
     output_tokens: int
 
+    def after(self, first: Finish | None) -> Finish:
+        """Return how a reply ended that went on after `first`: for this reason, with the tokens of both."""
+        if first is None:
+            return self
+        return Finish(
+            reason=self.reason,
+            input_tokens=first.input_tokens + self.input_tokens,
+            output_tokens=first.output_tokens + self.output_tokens,
+        )
+
 
 Delta = TextDelta | ReasoningDelta | FunctionCall | Finish
 """Calls come in the model's order, right before a `Finish` with the reason `calls`."""

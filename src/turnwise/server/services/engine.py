@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from turnwise.server.errors import DomainError, NotFound, Unavailable, Upstream
@@ -221,7 +221,7 @@ class Loop:
             first = self._reply.finish
             finish = await self._ask(None)
             self._made = earlier
-            self._reply.finish = _sum(first, finish)
+            self._reply.finish = finish.after(first)
             if finish.reason != "length":
                 break
         return None
@@ -298,7 +298,7 @@ class Loop:
         messages = self._reply.messages() if finish is not None else []
         step = self._step(messages, finish)
         self._note(messages)
-        step = _with_events(step, [CompleteEndEvent(created_at=self._engine.clock())])
+        step = replace(step, events=[*step.events, CompleteEndEvent(created_at=self._engine.clock())])
         ended = self._ended(reason, self._reply.retold() if finish is not None else [])
         try:
             events = await self._exchange.end(self._turn, step, ended, self._progress)
@@ -394,17 +394,3 @@ def _response(outcome: CallOutcome) -> TextMessage:
 
 def _told(messages: Sequence[TextMessage], moment: int) -> list[Event]:
     return [MessageEvent(data=message, created_at=moment) for message in messages]
-
-
-def _with_events(step: Step, events: Sequence[Event]) -> Step:
-    return Step(messages=step.messages, used=step.used, events=[*step.events, *events], pending=step.pending)
-
-
-def _sum(first: Finish | None, second: Finish) -> Finish:
-    if first is None:
-        return second
-    return Finish(
-        reason=second.reason,
-        input_tokens=first.input_tokens + second.input_tokens,
-        output_tokens=first.output_tokens + second.output_tokens,
-    )
