@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,20 @@ pytestmark = pytest.mark.slow
 
 SECRET = "tw_secret_of_the_workers_tests"
 SERVE = (sys.executable, "-m", "turnwise", "serve", "--port", "0")
+
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    """
+from turnwise._entry import main
+from turnwise.server.workers import supervisor
+
+supervisor.MOST_MISSED = 4
+main()
+""",
+    *SERVE[3:],
+)
+"""The same, of which a worker that is silent for four seconds is taken to hang."""
 
 
 @dataclass
@@ -89,15 +103,19 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def serving(log: Path, database: str, *arguments: str, **environ: str) -> Generator[Served]:
+def serving(
+    log: Path, database: str, *arguments: str, program: Sequence[str] = SERVE, **environ: str
+) -> Generator[Served]:
     """Start workers, and wait until they are ready, or not to be."""
-    with starting(log, database, *arguments, **environ) as served:
+    with starting(log, database, *arguments, program=program, **environ) as served:
         served.url = served.stdout.readline().strip().removeprefix("listening on ")
         yield served
 
 
 @contextmanager
-def starting(log: Path, database: str, *arguments: str, **environ: str) -> Generator[Served]:
+def starting(
+    log: Path, database: str, *arguments: str, program: Sequence[str] = SERVE, **environ: str
+) -> Generator[Served]:
     """Start workers; whatever becomes of them, none is left."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("TURNWISE_", "OPENAI_"))}
     unlimited = {f"TURNWISE_MAX_ACCOUNT_{what}": "0" for what in ("REQUESTS", "MESSAGES", "TOKENS", "TURNS")}
@@ -111,7 +129,7 @@ def starting(log: Path, database: str, *arguments: str, **environ: str) -> Gener
     }
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [*SERVE, *arguments], env={**bare, **own, **environ}, stdout=subprocess.PIPE, stderr=stderr, text=True
+            [*program, *arguments], env={**bare, **own, **environ}, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
     served = Served(process, log)
     try:
@@ -470,3 +488,30 @@ async def test_a_worker_that_dies_before_it_is_ready_is_started_again_after_grow
         for _ in range(8):
             with raw_connection(served.url) as connection:
                 assert ask(connection)[0] == 200
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(database: str, log: Path) -> None:
+    with serving(log, database, program=IMPATIENT) as served:
+        victim, other = served.workers()
+        os.kill(victim, signal.SIGSTOP)
+        await until(lambda: served.said("a worker is ready") == 3)
+        assert victim not in served.workers()
+        assert other in served.workers()
+        assert served.said("gave no sign of life for 4 seconds") == 1
+        for _ in range(8):
+            with raw_connection(served.url) as connection:
+                assert ask(connection)[0] == 200
+
+
+async def test_a_machine_that_stands_still_costs_no_worker(database: str, log: Path) -> None:
+    with serving(log, database, program=IMPATIENT) as served:
+        workers = served.workers()
+        for pid in (*workers, served.pid):
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(6)
+        for pid in (served.pid, *workers):
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(5)
+        assert served.workers() == workers
+        assert served.said("no sign of life") == 0

@@ -10,7 +10,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["Failed", "Ready", "Retire", "Start", "order_of", "report_of", "written"]
+__all__ = ["BETWEEN_BEATS", "Beat", "Failed", "Ready", "Retire", "Start", "order_of", "report_of", "written"]
+
+BETWEEN_BEATS: Final = 1.0
+"""Seconds between two signs of life."""
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -30,6 +33,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """Connections are accepted."""
 
 
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """A sign of life: the event loop goes round."""
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The worker ends, for a reason that the operator can do something about."""
 
@@ -37,7 +44,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 Order: TypeAlias = Start | Retire
-Report: TypeAlias = Ready | Failed
+Report: TypeAlias = Ready | Beat | Failed
 
 _orders: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
 _reports: Final[msgspec.json.Decoder[Report]] = msgspec.json.Decoder(Report)

@@ -29,6 +29,9 @@ class WorkerProcess:
         self._writer = writer
         self._ended = asyncio.create_task(process.wait())
         self._began = time.monotonic()
+        self._listening: asyncio.Task[None] | None = None
+        self.missed = 0
+        """Beats that it should have given since its last one; whoever waits for them counts."""
 
     @classmethod
     async def start(cls, listening: socket.socket, start: Start) -> WorkerProcess:
@@ -77,6 +80,7 @@ class WorkerProcess:
         if report is None:
             how = await self.ended()
             raise WorkerFailed(f"A worker process ended {how} before it was ready. What it said is in the log.")
+        self._listening = asyncio.create_task(self._listen())
 
     async def ended(self) -> str:
         """Wait until it has ended; say how."""
@@ -92,6 +96,10 @@ class WorkerProcess:
         """Send it a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+    async def _listen(self) -> None:
+        while await self._read():  # from one that is ready there is nothing but beats
+            self.missed = 0
 
     async def _read(self) -> bytes:
         try:

@@ -24,7 +24,7 @@ from turnwise.server.log import configure_logging
 from turnwise.server.settings import Settings, SettingsError
 from turnwise.server.sockets import bind_many, url_of
 from turnwise.server.storage.open import file_of
-from turnwise.server.workers.control import Start
+from turnwise.server.workers.control import BETWEEN_BEATS, Start
 from turnwise.server.workers.process import WorkerFailed, WorkerProcess
 
 __all__ = ["supervise"]
@@ -40,6 +40,9 @@ MARGIN: Final = 15.0
 
 LAST_MOMENT: Final = 5.0
 """Seconds in which it must have ended when it was told to stop at once."""
+
+MOST_MISSED: Final = 30
+"""Beats in a row without which a worker is taken to hang."""
 
 logger = logging.getLogger("turnwise.server")
 
@@ -124,7 +127,7 @@ class Supervisor:
         await self._fill(first, first=True)  # which migrates the database and makes the first secret: once
         await asyncio.gather(*(self._fill(post) for post in others))
         print(f"listening on {url_of(self._settings.host, first.listening)}", flush=True)  # noqa: T201
-        await asyncio.gather(*(self._keep(post) for post in self._posts), self._roll_when_told())
+        await asyncio.gather(*(self._keep(post) for post in self._posts), self._watch(), self._roll_when_told())
 
     # One place
 
@@ -161,6 +164,22 @@ class Supervisor:
                 logger.warning("a worker could not be started, the next try is in %g s: %s", post.pause, error)
             else:
                 return
+
+    async def _watch(self) -> None:
+        """Kill workers that hang, so that others take their places.
+
+        What counts is how often we looked, not the clock: where the whole machine stands still, they lose nothing.
+        """
+        while True:
+            await asyncio.sleep(BETWEEN_BEATS)
+            for worker in filter(None, (post.worker for post in self._posts)):
+                worker.missed += 1
+                if worker.missed == MOST_MISSED:
+                    seconds = MOST_MISSED * BETWEEN_BEATS
+                    logger.warning(
+                        "a worker gave no sign of life for %g seconds and is killed", seconds, extra=_named(worker)
+                    )
+                    worker.send_signal(signal.SIGKILL)
 
     # All places, one after another
 

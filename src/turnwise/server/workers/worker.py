@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
 from turnwise.server.errors import DomainError
@@ -18,7 +18,7 @@ from turnwise.server.log import configure_logging
 from turnwise.server.serve import opened, run_in_loop, say_on_stderr
 from turnwise.server.settings import Settings, load_settings
 from turnwise.server.sockets import url_of
-from turnwise.server.workers.control import Failed, Ready, Start, order_of, written
+from turnwise.server.workers.control import BETWEEN_BEATS, Beat, Failed, Ready, Start, order_of, written
 
 __all__ = ["main"]
 
@@ -52,19 +52,29 @@ async def _work(control: socket.socket, listening: socket.socket, settings: Sett
         reader, writer = await asyncio.open_unix_connection(sock=control.dup())
         listener = Listener(application, settings, ready=lambda: writer.write(written(Ready())))
         try:
-            async with _obeying(reader, listener):
+            async with _beside(_obey(reader, listener)), _beside(_beat(writer)):
                 await listener.serve(sockets=[listening])
         finally:
             writer.close()
 
 
 @asynccontextmanager
-async def _obeying(reader: asyncio.StreamReader, listener: Listener) -> AsyncGenerator[None]:
-    obeying = asyncio.create_task(_obey(reader, listener))
+async def _beside(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Do this too, for as long."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        obeying.cancel()
+        task.cancel()
+
+
+async def _beat(writer: asyncio.StreamWriter) -> None:
+    """Tell the supervisor again and again that the event loop goes round."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await asyncio.sleep(BETWEEN_BEATS)
+            writer.write(written(Beat()))
+            await writer.drain()
 
 
 async def _obey(reader: asyncio.StreamReader, listener: Listener) -> None:
