@@ -318,6 +318,16 @@ def test_a_worker_that_cannot_start_ends_the_start_with_its_reason(tmp_path: Pat
     assert "Traceback" not in said
 
 
+def test_what_is_set_wrongly_is_told_as_by_one_process(log: Path) -> None:
+    told: list[str] = []
+    for workers in ("1", "2"):
+        with serving(log, "postgresql://nobody@here:99999/nothing", TURNWISE_WORKERS=workers) as served:
+            assert (served.url, served.status()) == ("", 2)
+        told.append(served.text.splitlines()[-1])
+    assert told[0] == told[1]
+    assert "its host or port is not one" in told[0]
+
+
 async def test_a_killed_worker_loses_its_own_requests_alone_and_is_replaced(database: str, log: Path) -> None:
     with serving(log, database) as served:
         load = Load(served.url)

@@ -41,6 +41,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The worker ends, for a reason that the operator can do something about."""
 
     message: str
+    usage: bool = False
+    """Whether it is something that was set, or given on the command line, that cannot be."""
 
 
 Order: TypeAlias = Start | Retire

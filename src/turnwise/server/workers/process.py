@@ -11,11 +11,15 @@ import time
 
 from turnwise.server.workers.control import Failed, Retire, Start, report_of, written
 
-__all__ = ["WorkerFailed", "WorkerProcess"]
+__all__ = ["WorkerFailed", "WorkerMisled", "WorkerProcess"]
 
 
 class WorkerFailed(Exception):
     """A worker ended before it was ready; the message says why, as far as it is known."""
+
+
+class WorkerMisled(WorkerFailed, ValueError):
+    """It ended because of what was set, or given on the command line."""
 
 
 class WorkerProcess:
@@ -76,7 +80,7 @@ class WorkerProcess:
         report = report_of(line) if line.endswith(b"\n") else None
         if isinstance(report, Failed):
             await self.ended()
-            raise WorkerFailed(report.message)
+            raise WorkerMisled(report.message) if report.usage else WorkerFailed(report.message)
         if report is None:
             how = await self.ended()
             raise WorkerFailed(f"A worker process ended {how} before it was ready. What it said is in the log.")

@@ -55,7 +55,7 @@ def supervise(settings: Settings, flags: Mapping[str, object]) -> None:
 
     Raises:
         SettingsError: the database, or the system, is not made for several processes.
-        ValueError: the database's URL names none.
+        ValueError: the database's URL names none, or something else that is set cannot be.
         OSError: the address cannot be listened on.
         WorkerFailed: a worker could not be started, to begin with.
     """

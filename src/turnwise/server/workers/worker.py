@@ -37,7 +37,7 @@ def main(control_fd: int, listening_fd: int) -> int:
             run_in_loop(_work(control, listening, settings, first=order.first))
         except (DomainError, OSError, ValueError) as error:
             with contextlib.suppress(OSError):
-                control.sendall(written(Failed(str(error))))
+                control.sendall(written(Failed(str(error), usage=isinstance(error, ValueError))))
             return 1
     return 0
 
