@@ -37,6 +37,9 @@ GONE: Final = -1
 AT_ONCE: Final = 1000
 """Subjects that one exchange is about."""
 
+LAST_EXCHANGE: Final = 1.0
+"""Seconds for which the last one is waited."""
+
 logger = logging.getLogger("turnwise.server")
 
 
@@ -89,7 +92,9 @@ class Rates:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            await self._exchange()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_EXCHANGE):
+                    await self._exchange()
 
     # What meters ask
 

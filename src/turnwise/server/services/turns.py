@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,7 @@ from turnwise.server.services.dispatch import DispatchRequest, Slots
 from turnwise.server.services.dispatched import DispatchedTurns
 from turnwise.server.services.engine import Engine
 from turnwise.server.services.exchange import Asked, TurnExchange
+from turnwise.server.services.farewell import Farewell
 from turnwise.server.services.fields import given
 from turnwise.server.services.flusher import Flusher
 from turnwise.server.services.functions import FunctionSet
@@ -53,6 +55,9 @@ from turnwise.types.conversation import (
 from turnwise.types.extension import Extensions
 
 __all__ = ["TurnService", "TurnSettings"]
+
+LAST_WORDS: Final = 4.0
+"""Seconds beside the grace in which a process that stops tells the others what it leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,7 @@ class TurnService:
             ask=self._asked,
         )
         self._lease = self._dispatched.lease
+        self._farewell = Farewell(LAST_WORDS)
         self._keyed: dict[tuple[str, str, str], tuple[bytes, Turn]] = {}
         self._unsubscribe: list[Callable[[], None]] = []
 
@@ -134,26 +140,27 @@ class TurnService:
         """Leave to other processes what they can begin as well: dispatches that wait here, and turns of the dead."""
         if self._lease.held:
             self._lease.retire()
-            await self._dispatched.hand_over(running=False)
+            await self._farewell.wait(self._dispatched.hand_over(running=False))
 
     async def shutdown(self, grace: float) -> None:
         """Begin no more turns, and let running ones end for `grace` seconds.
 
         Dispatched ones are handed over to other processes: those that wait at once, those that run after the grace.
-        Others are broken off then; what they said is kept.
+        Others are broken off then; what they said is kept. While the database is away, all that takes four seconds
+        beside the grace.
         """
         self._dispatched.stopping = True
         await self.retire()
         await self._running.wait(grace)
         if self._lease.held:
-            await self._dispatched.hand_over(running=True)
+            await self._farewell.wait(self._dispatched.hand_over(running=True))
         self._running.abort_all("the server is shutting down")
-        await self._running.wait(5.0)
+        await self._farewell.wait(self._running.wait(self._farewell.left))
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         await self._order.close()
         await self._flusher.close()
-        await self._lease.close()
+        await self._farewell.wait(self._lease.close())
 
     # Turns that somebody waits for
 

@@ -65,6 +65,9 @@ SHORTEST: Final = 0.02
 WARY: Final = 10.0
 """Seconds for which writes hurry."""
 
+LAST_COMMITS: Final = 3.0
+"""Seconds for which closing waits for what was accepted."""
+
 _SQL: Final = load("writers", dialect="postgres")
 _LAST_GROUP: Final = numbered(_SQL["last_group"])
 _NOTE: Final = numbered(_SQL["note"])
@@ -147,10 +150,14 @@ class PostgresWriter:
         return cast("T", await ticket.future)
 
     async def close(self) -> None:
-        """Commit what was accepted, then close the connection."""
+        """Commit what was accepted, where the database answers soon; then close the connection."""
         self._closed = True
-        if self._task is not None:
-            await asyncio.shield(self._task)
+        if (task := self._task) is not None:
+            _, late = await asyncio.wait([task], timeout=LAST_COMMITS)
+            if late:
+                await self._drop()
+                task.cancel()
+                await asyncio.wait([task])
         if self._connection is not None:
             await _closed(self._connection)
             self._connection = None
@@ -278,10 +285,10 @@ class PostgresWriter:
             settle(outcome)
 
     def _give_up(self, group: Sequence[Ticket], error: BaseException) -> None:
-        """Refuse those that waited long enough; of what was being committed last nobody knows."""
+        """Refuse those that waited long enough, or all when it closes; of what was being committed last nobody knows."""
         now = asyncio.get_running_loop().time()
         for ticket in group:
-            if ticket.since + PATIENCE < now:
+            if self._closed or ticket.since + PATIENCE < now:
                 unknown = self._doubt is not None and ticket in self._doubt.group
                 settle(Outcome(ticket, error=Unavailable(UNKNOWN, retry_after=1) if unknown else away(error)))
 
