@@ -285,7 +285,7 @@ class PostgresWriter:
             settle(outcome)
 
     def _give_up(self, group: Sequence[Ticket], error: BaseException) -> None:
-        """Refuse those that waited long enough, or all when it closes; of what was being committed last nobody knows."""
+        """Refuse those that waited long enough, or all at the close; of what was being committed last nobody knows."""
         now = asyncio.get_running_loop().time()
         for ticket in group:
             if self._closed or ticket.since + PATIENCE < now:
