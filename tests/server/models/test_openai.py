@@ -375,6 +375,19 @@ async def test_a_cut_stream_is_an_error_after_what_arrived(reset: bool) -> None:
     assert len(upstream.completions) == 1
 
 
+async def test_reading_on_from_a_connection_that_is_gone_is_a_cut_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("Connection closed.")  # as aiohttp says it, in place of one of its own errors
+
+    monkeypatch.setattr(aiohttp.StreamReader, "_wait", gone)
+    async with model_of(Script([chunk("We "), Wait(0.05), Cut()])) as (model, _):
+        error = await fail(model)
+    assert (error.status, error.code) == (502, "BAD_GATEWAY")
+    assert "broke the connection" in error.message
+
+
 async def test_a_cut_before_the_first_token_is_tried_again() -> None:
     async with model_of(Script([Cut()]), Script([Cut()], head=False), reply("ok")) as (model, upstream):
         assert text_of(await read(model)) == "ok"
@@ -412,7 +425,16 @@ async def test_a_missing_done_after_the_finish_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'{"choices": [', b"<oops>", b'{"choices": 5}', b'{"choices": [{"delta": {"content": 5}}]}', b"\xff\xfe"],
+    [
+        b'{"choices": [',
+        b"<oops>",
+        b'{"choices": 5}',
+        b'{"choices": [{"delta": {"content": 5}}]}',
+        b"\xff\xfe",
+        b'{"choices": [{"delta": {"content": "\xff"}}]}',
+        b'{"error": ' + b"[" * 100_000,
+    ],
+    ids=["half", "no JSON", "a number", "a number as text", "no text", "no UTF-8", "too deep"],
 )
 async def test_malformed_events_are_an_error_that_quotes_them(data: bytes) -> None:
     async with model_of(Script([chunk("We "), event(data), chunk("open", finish="stop"), DONE])) as (model, upstream):

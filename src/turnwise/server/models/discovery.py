@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-import msgspec
-
 from turnwise.server.models.model_list import ListedModel, parse_model_list
+from turnwise.server.models.openai_errors import UNREADABLE
 
 __all__ = ["USUAL_PORTS", "LocalServer", "discover"]
 
@@ -78,7 +77,7 @@ async def _ask(port: int, timeout: float) -> bytes:
 def _recognise(kind: str, port: int, answer: bytes) -> LocalServer | None:
     try:
         listed = parse_model_list(_body_of(answer))
-    except (http.client.HTTPException, msgspec.DecodeError):
+    except (http.client.HTTPException, *UNREADABLE):
         return None
     models = {name: model for name, model in listed.items() if model.chats}
     if not models:

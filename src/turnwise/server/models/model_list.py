@@ -49,7 +49,7 @@ def parse_model_list(body: bytes) -> Mapping[str, ListedModel]:
     """Return the listed models by name, in the server's order.
 
     Raises:
-        msgspec.DecodeError: it is no list of models.
+        One of `UNREADABLE`: it is no list of models.
     """
     listed = msgspec.json.decode(body, type=ModelList).data or ()
     return {model.id: model for model in listed if model.id}

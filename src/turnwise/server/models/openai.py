@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from turnwise.server.models.base import Delta, Prompt
 from turnwise.server.models.model_list import ListedModel, parse_model_list
 from turnwise.server.models.openai_errors import (
+    UNREADABLE,
     Endpoint,
     ErrorDetail,
     UpstreamError,
@@ -110,9 +109,9 @@ class OpenAIServer:
             if response.status != 200:
                 raise status_error(self.endpoint, "", response.status, error_detail(body[:LONGEST_ERROR]))
             return parse_model_list(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise self.endpoint.malformed(str(error)) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise self.failure(error, begun=False) from error
         finally:
             response.close()
@@ -155,7 +154,8 @@ class OpenAIServer:
                 return self.endpoint.unreachable(error.os_error.strerror or str(error.os_error))
             case aiohttp.ClientResponseError():
                 return self.endpoint.malformed(f"no HTTP: {error.message}")
-            case aiohttp.ClientError() | OSError():
+            # RuntimeError is how aiohttp and uvloop speak of a connection that is closed by now.
+            case aiohttp.ClientError() | OSError() | RuntimeError():
                 return self.endpoint.cut(begun=begun)
             case _:
                 return self.endpoint.unreachable(f"{self.endpoint.url_variable} is not a usable URL")
@@ -187,7 +187,7 @@ class OpenAIServer:
                 allow_redirects=False,
                 timeout=self._timeout,
             )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             raise self.failure(error, begun=False) from error
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -248,7 +248,7 @@ class OpenAIModel:
                             reply.check()
                             if reply.done:
                                 break
-                except (aiohttp.ClientError, OSError) as error:
+                except (aiohttp.ClientError, OSError, RuntimeError) as error:
                     if not reply.finished:
                         raise self._server.failure(error, begun=reply.begun) from error
                 finally:
@@ -278,7 +278,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> ErrorDetail:
     try:
         while len(body) < LONGEST_ERROR and (packet := await response.content.readany()):
             body += packet
-    except (aiohttp.ClientError, OSError):
+    except (aiohttp.ClientError, OSError, RuntimeError):
         pass  # the status alone says enough
     finally:
         response.close()

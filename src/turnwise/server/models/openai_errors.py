@@ -16,7 +16,10 @@ import msgspec
 
 from turnwise.server.models.base import ModelError
 
-__all__ = ["Endpoint", "ErrorDetail", "UpstreamError", "error_detail", "retry_after", "status_error"]
+__all__ = ["UNREADABLE", "Endpoint", "ErrorDetail", "UpstreamError", "error_detail", "retry_after", "status_error"]
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON raises that is none, not in UTF-8, or nested without end."""
 
 MAX_QUOTE = 500
 SECRET = re.compile(
@@ -172,7 +175,7 @@ def error_detail(body: bytes) -> ErrorDetail:
     """Return what an error's body says; its text as it stands where it is no known form."""
     try:
         document = msgspec.json.decode(body, type=ErrorDocument)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         text = body.decode(errors="replace")
         return ErrorDetail(message="" if text.lstrip().startswith("<") else text)
     match document:

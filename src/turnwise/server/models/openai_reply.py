@@ -12,7 +12,7 @@ import msgspec
 
 from turnwise.server.models.base import Delta, Finish, FinishReason, FunctionCall, Prompt, ReasoningDelta, TextDelta
 from turnwise.server.models.openai_calls import CallPiece, CallReader, wire_names
-from turnwise.server.models.openai_errors import Endpoint, UpstreamError, error_detail, status_error
+from turnwise.server.models.openai_errors import UNREADABLE, Endpoint, UpstreamError, error_detail, status_error
 from turnwise.server.models.openai_request import estimate_prompt
 from turnwise.server.models.sse import MAX_EVENT_BYTES, EventBuffer, EventTooLong
 from turnwise.server.models.tokens import estimate_tokens
@@ -163,7 +163,7 @@ class ReplyReader:
         chunks: Iterable[Chunk]
         try:
             chunks = CHUNKS.decode_lines(b"\n".join(lines))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             chunks = map(self._decode, lines)
         for chunk in chunks:
             if chunk.choices:
@@ -203,7 +203,7 @@ class ReplyReader:
     def _decode(self, line: bytes) -> Chunk:
         try:
             return CHUNKS.decode(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise self._endpoint.malformed(str(error), excerpt=line[:200].decode(errors="replace")) from None
 
     def _end(self) -> list[Delta]:
