@@ -107,7 +107,7 @@ class WaitForChannelMessage(Result, frozen=True, kw_only=True):
 
 
 class Attempt(Result, frozen=True, kw_only=True, omit_defaults=False):
-    """Which attempt at a dispatched turn begins; the first one is not told of."""
+    """Which attempt at a dispatched turn goes on; not told where none before it had told anything."""
 
     attempt: int = 0
 
