@@ -16,13 +16,14 @@ import pytest
 from tests.crash.process import SECRET, ServerProcess
 from tests.crash.proxy import Dice, Proxy
 from tests.crash.scene import CAREFUL, FULL, LEASE_MS, SETTLED_WITHIN, SHORT_LEASE_MS, Scene, mutant, scene
-from tests.crash.task import Task, line_of
+from tests.crash.task import Task
 from tests.crash.test_background import published
 from tests.crash.test_turns import (
     SLOW_TO_CALL,
     again,
     check_completed,
     check_dispatched,
+    check_kept,
     check_unlocked,
     later,
     one_dies,
@@ -146,24 +147,6 @@ async def test_a_process_that_writes_whoever_runs_the_turn_is_found_out(tmp_path
 # The database is away
 
 
-async def check_kept(stage: Scene, completed: list[Task]) -> int:
-    """Assert that what was acknowledged is there once, and the reply whole or marked; return how many broke off."""
-    broken = 0
-    for task in completed:
-        messages = await stage.messages(task)
-        lines = [line_of(message) for message in messages]
-        if task.text is not None:
-            assert (task.text, lines) == (task.answer, [("user", task.said), *task.reply])
-            continue
-        broken += 1
-        assert lines.count(("user", task.said)) == (1 if lines else 0)
-        assert lines or not task.acknowledged
-        partial = bool(lines) and (messages[-1].meta or {}).get("interrupted") is True
-        whole = lines[1:-1] if partial else lines[1:]
-        assert whole == task.reply[: len(whole)]
-    return broken
-
-
 async def test_a_database_that_crashes_and_recovers_under_load_costs_no_turn_that_runs_by_itself(
     tmp_path: Path, url: str, postgres: PostgresServer
 ) -> None:
@@ -184,7 +167,7 @@ async def test_a_database_that_crashes_and_recovers_under_load_costs_no_turn_tha
         await stage.done(30)
         await stage.ended([task for task in tasks if task.acknowledged], SETTLED_WITHIN)
         await check_stored(stage, dispatched)
-        broken = await check_kept(stage, completed)
+        broken = len(await check_kept(stage, completed))
         await check_unlocked(stage, tasks)
         logger.info(
             "PostgreSQL crashed under %d turns: %d dispatches took another attempt, %d of %d completes broke off; all "

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.crash.task import Task, line_of
 from tests.crash.worker import Pace, preface_of
 
 from turnwise import AsyncTurnwise
+from turnwise.types.message import Message
 
 pytestmark = pytest.mark.slow
 
@@ -51,32 +53,49 @@ def check_told(tasks: Sequence[Task]) -> None:
         assert len(task.calls) == 1, f"a repeated call has the id of the first: {task.calls}"
 
 
-async def check_completed(scene: Scene, tasks: Sequence[Task]) -> int:
-    """Assert that the replies are whole, or kept as far as they came and marked; return how many broke off."""
-    interrupted = 0
+@dataclass(frozen=True)
+class Broken:
+    """A reply that broke off after so many whole messages; the last that is stored may be a part of one."""
+
+    task: Task
+    last: Message
+    partial: bool
+    whole: int
+
+
+async def check_kept(scene: Scene, tasks: Sequence[Task]) -> list[Broken]:
+    """Assert that what was acknowledged is there once, and replies as far as they came; return those that broke off."""
+    found: list[Broken] = []
     for task in tasks:
         messages = await scene.messages(task)
         lines = [line_of(message) for message in messages]
         if task.text is not None:
             assert (task.text, lines) == (task.answer, [("user", task.said), *task.reply])
-            continue
-        if not lines:
+        elif not lines:
             assert not task.acknowledged
-            continue
-        interrupted += 1
-        assert lines.count(("user", task.said)) == 1
-        last, turn = messages[-1], await scene.client.conversation.turn(task.conversation_id)
-        partial = (last.meta or {}).get("interrupted") is True
-        whole = lines[1:-1] if partial else lines[1:]
-        assert whole == task.reply[: len(whole)]
+        else:
+            assert lines.count(("user", task.said)) == 1
+            partial = (messages[-1].meta or {}).get("interrupted") is True
+            whole = lines[1:-1] if partial else lines[1:]
+            assert whole == task.reply[: len(whole)]
+            found.append(Broken(task, messages[-1], partial, len(whole)))
+    return found
+
+
+async def check_completed(scene: Scene, tasks: Sequence[Task]) -> int:
+    """Assert that the replies are whole, or kept as far as they came and marked; return how many broke off."""
+    found = await check_kept(scene, tasks)
+    for broken in found:
+        task, last = broken.task, broken.last
+        turn = await scene.client.conversation.turn(task.conversation_id)
         if turn.state == "interrupted":
             assert turn.reason == "crash"
-        if partial:
+        if broken.partial:
             assert last.meta == {"interrupted": True, "reason": "crash"}
-            assert task.reply[len(whole)][1].startswith(last.text)
-        if not whole and task.tokens > 2 + 1.0 / task.pace.delay:
-            assert partial, f"{task.tokens} tokens were seen and nothing was kept: {lines}"
-    return interrupted
+            assert task.reply[broken.whole][1].startswith(last.text)
+        if not broken.whole and task.tokens > 2 + 1.0 / task.pace.delay:
+            assert broken.partial, f"{task.tokens} tokens were seen and nothing was kept: {last}"
+    return len(found)
 
 
 async def check_unlocked(scene: Scene, tasks: Sequence[Task]) -> None:
