@@ -103,9 +103,9 @@ class Application:
         await self.channels.open()
         services, authenticator = await self._services()
         self._turns = services.turns
-        await self._turns.open()
         if self._rates is not None:
             await self._rates.open()
+        await self._turns.open()  # from here on turns run, those that others left
         self._gate = Gate(
             self._routes(services, authenticator),
             cors=Cors(settings.cors_origins),
@@ -171,7 +171,6 @@ class Application:
             guests[digest_secret(secret)] = account
         open_accounts = frozenset(account.id for account in guests.values())
         sessions = SessionService(storage, clock=clock, key=key, open_accounts=open_accounts)
-        settings = self.settings
         turns = TurnService(
             storage,
             self.channels,
@@ -180,17 +179,7 @@ class Application:
             rates=self._rates,
             new_id=make_id,
             clock=clock,
-            settings=TurnSettings(
-                wait=settings.turn_timeout,
-                ceilings=Ceilings(
-                    iterations=settings.max_iterations,
-                    continuations=settings.max_continuations,
-                    calls=settings.max_calls,
-                ),
-                function_timeout=settings.function_timeout,
-                dispatches=settings.max_dispatches,
-                account_dispatches=settings.max_account_dispatches,
-            ),
+            settings=_turn_settings(self.settings),
         )
         services = Services(
             conversations=ConversationService(
@@ -240,6 +229,18 @@ def _rates(settings: Settings, adapters: Adapters) -> Rates | None:
     if account == session == Allowance():
         return None
     return Rates(adapters.storage, account=account, session=session, new_id=adapters.new_id)
+
+
+def _turn_settings(settings: Settings) -> TurnSettings:
+    return TurnSettings(
+        wait=settings.turn_timeout,
+        ceilings=Ceilings(
+            iterations=settings.max_iterations, continuations=settings.max_continuations, calls=settings.max_calls
+        ),
+        function_timeout=settings.function_timeout,
+        dispatches=settings.max_dispatches,
+        account_dispatches=settings.max_account_dispatches,
+    )
 
 
 async def _healthy() -> tuple[int, bytes]:

@@ -219,10 +219,7 @@ class TurnService:
     ) -> DispatchResult:
         """Store a turn that runs by itself and tells its events on a channel; the same channel again starts nothing."""
         self._check_serving()
-        if isinstance(request, ConversationCompleteStatelessRequest):
-            check_messages_given(request)
-        elif isinstance(request.text, str):
-            request = msgspec.structs.replace(request, text=trimmed(request.text))
+        request = _checked(request)
         stored = int(isinstance(request, ConversationDispatchRequest) and isinstance(request.text, str))
         result = DispatchResult(channel_id=given(request.channel_id) or self._new_id())
         new = NewTurn(
@@ -353,6 +350,15 @@ class TurnService:
     def _forget(self, name: tuple[str, str, str], turn: Turn) -> None:
         if self._keyed.get(name, (b"", None))[1] is turn:
             del self._keyed[name]
+
+
+def _checked(request: DispatchRequest) -> DispatchRequest:
+    """Refuse a request that gives the bot nothing to answer; trim a user's text."""
+    if isinstance(request, ConversationCompleteStatelessRequest):
+        check_messages_given(request)
+    elif isinstance(request.text, str):
+        return msgspec.structs.replace(request, text=trimmed(request.text))
+    return request
 
 
 def trimmed(text: str) -> str:
