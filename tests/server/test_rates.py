@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -13,9 +13,12 @@ from tests.server.conftest import SECRET
 from tests.server.postgres import PostgresServer
 
 from turnwise.server.app import Adapters, create_app
+from turnwise.server.ids import new_id, now
 from turnwise.server.services.account import AccountService
 from turnwise.server.settings import Settings
+from turnwise.server.storage.journal import NewTurn, TurnRow
 from turnwise.server.storage.open import storage_at
+from turnwise.server.storage.rates import Others
 
 LIMITS = Settings(
     ping_interval=5,
@@ -61,6 +64,51 @@ def refused(reply: Reply, name: str, *, limit: int, left: int = 0, window: bool 
     assert reply.headers["ratelimit"] == f'"{name}";r={left};t={seconds}'
     assert f"limit of {limit:,} {name.split('-')[1]}" in reply.message
     return True
+
+
+async def test_a_turn_that_a_starting_server_takes_over_at_once_is_counted_and_runs(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = storage_at(database)
+    await storage.open()
+    account = await AccountService(storage, new_id=new_id, clock=now).ensure_account("default")
+    await storage.register_process("dead", lease_ms=60_000)
+    left = NewTurn(
+        id=new_id(),
+        process_id="dead",
+        account_id=account.id,
+        conversation_id=None,
+        channel_id="channel-of-a-dispatch-left-behind",
+        kind="dispatch",
+        request=b'{"messages":[{"type":"user","text":"Hello"}]}',
+        now=now(),
+    )
+    await storage.queue_turn(left)
+    await storage.leave_process("dead")
+
+    async def ended() -> TurnRow | None:
+        found = await storage.find_turn(account.id, channel_id=left.channel_id)
+        return found if found is not None and found.ended_at is not None else None
+
+    opened = storage_at(database)
+    find_rates = opened.find_rates
+
+    async def slow(process_id: str, subjects: Sequence[str]) -> Others:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                while await ended() is None:  # noqa: ASYNC110 - the database tells nobody
+                    await asyncio.sleep(0.01)
+        return await find_rates(process_id, subjects)
+
+    monkeypatch.setattr(opened, "find_rates", slow)
+    application = create_app(replace(LIMITS, database_url=database), Adapters(storage=opened, models=ScriptedModels()))
+    await application.open()
+    async with asyncio.timeout(10):
+        while (turn := await ended()) is None:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.01)
+    await application.close()
+    await storage.close()
+    assert (turn.state, turn.reason) == ("done", "stop")
 
 
 async def test_requests_beyond_the_limit_are_refused_and_say_when_to_come_back(api: Api) -> None:

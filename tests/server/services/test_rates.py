@@ -68,10 +68,12 @@ class Database:
     """Rates in memory, some way off."""
 
     processes: int = 1
+    """So many have a lease once all are open. Each opens its rates before it has one."""
     delay: float = 0.005
     away: bool = False
     rows: dict[tuple[str, int, str], Tally] = field(default_factory=dict[tuple[str, int, str], Tally])
     exchanges: int = 0
+    asked: set[str] = field(default_factory=set[str])
 
     @property
     def now(self) -> int:
@@ -104,10 +106,11 @@ class Database:
         }
         others = Others(
             now=self.now,
-            processes=self.processes,
+            processes=self.processes - (process_id not in self.asked),
             counted=_sums(rows),
             turns={subject: sum(turns for (each, _), turns in last.items() if each == subject) for subject, _ in last},
         )
+        self.asked.add(process_id)
         await self._go()
         return others
 

@@ -69,6 +69,8 @@ class Rates:
         self._monotonic = monotonic
         self._shift = 0.0
         """The database's clock is so far ahead of this process's, in milliseconds."""
+        self._shifted = False
+        """Whether that is known."""
         self._processes = 1
         self._uses: dict[str, Use] = {}
         self._changed: dict[str, Use] = {}
@@ -81,9 +83,11 @@ class Rates:
         self._away = False
 
     async def open(self) -> None:
-        """Learn the database's clock and begin to exchange."""
-        self._shift = float("-inf")
-        await self._look(())
+        """Learn the database's clock and begin to exchange. It is done before this process has a lease on turns."""
+        self._shifted = False
+        others = await self._look(())
+        self.alone = others.processes == 0
+        self._processes = others.processes + 1
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -211,7 +215,9 @@ class Rates:
         others = await self.storage.find_rates(self._process_id, subjects)
         after = self._monotonic()
         # The database's clock was read in between: a slow answer moves nothing.
-        self._shift = min(max(self._shift, others.now - after * 1000), others.now - before * 1000)
+        least = others.now - after * 1000
+        self._shift = min(max(self._shift, least), others.now - before * 1000) if self._shifted else least
+        self._shifted = True
         self._processes = max(1, others.processes)
         self.alone = others.processes <= 1
         return others
