@@ -94,6 +94,18 @@ async def test_a_slot_is_free_again_however_its_turn_ended_and_nothing_is_kept_o
     assert (work.slots._lines, work.slots._running, work.slots.free) == ({}, {}, 1)
 
 
+async def test_turns_that_end_all_at_once_give_their_slots_to_none_of_those_that_waited() -> None:
+    work = Work(Slots(2, 2))
+    tasks = [work.start(account) for account in "aabaabb"]
+    await settled()
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [asyncio.CancelledError] * 7
+    assert (work.slots._lines, work.slots._running, work.slots.free) == ({}, {}, 2)
+    assert work.began == ["a", "a"]
+
+
 @pytest.mark.parametrize("length", [24, 255])
 def test_a_channel_of_a_dispatch_may_have_so_many_characters(length: int) -> None:
     check_dispatch_channel("c" * length)

@@ -232,6 +232,24 @@ async def test_a_dispatch_that_cannot_begin_says_so_on_its_channel_and_is_settle
     assert await text_of(process.complete(conversation)) == "One two"
 
 
+async def test_a_dispatch_that_failed_is_settled_though_its_channel_cannot_be_had_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await stage.process()
+    conversation = await process.conversation()
+    feed, failures = process.channels.feed, iter([ValueError("a fault"), Unavailable("The database is away.")])
+
+    async def fails_twice(account_id: str, channel_id: str) -> object:
+        for failure in failures:
+            raise failure
+        return await feed(account_id, channel_id)
+
+    monkeypatch.setattr(process.channels, "feed", fails_twice)
+    await process.dispatch(conversation)
+    assert types(await process.heard()) == ["error"]
+    assert (await process.row()).state == "failed"
+
+
 async def test_a_stored_dispatch_that_cannot_be_read_fails_and_is_not_tried_for_ever(stage: Stage) -> None:
     process = await stage.process()
     await process.storage.register_process("dead", lease_ms=HOUR)

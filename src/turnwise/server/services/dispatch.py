@@ -80,10 +80,11 @@ class Slots:
             self.freed()
 
     def _leave(self, account_id: str, slot: asyncio.Future[None]) -> None:
-        line = self._lines[account_id]
-        line.remove(slot)
-        if not line:
-            del self._lines[account_id]
+        line = self._lines.get(account_id, deque())
+        if slot in line:
+            line.remove(slot)
+            if not line:
+                del self._lines[account_id]
 
     def _serve(self) -> None:
         """Hand free slots out, one to each account that waits, then the next one to each."""
@@ -95,6 +96,8 @@ class Slots:
             slot = line.popleft()
             if line:  # it goes behind all the others
                 self._lines[account_id] = line
+            if slot.cancelled():  # by whoever is about to leave the line: many turns may be ended at once
+                continue
             self.free -= 1
             self._running[account_id] += 1
             slot.set_result(None)

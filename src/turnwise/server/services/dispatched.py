@@ -177,8 +177,12 @@ class DispatchedTurns:
         """Settle a turn that did not come to its end."""
         if turn.done:
             return
-        if turn.feed is None:
+
+        async def find_feed() -> None:
             turn.feed = await self._channels.feed(row.account_id, row.channel_id or row.id)
+
+        if turn.feed is None:
+            await insist(find_feed)
         await withdraw(self._ground, place, turn, failure, stateful=row.conversation_id is not None)
 
 
