@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.logged import logged_in
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,3 +17,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what servers of a failed test logged, where they are processes of their own."""
+    report = yield
+    folder: object = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and isinstance(folder, Path) and (logged := logged_in(folder)):
+        report.sections.append(("what the servers logged", logged))
+    return report
