@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -122,42 +121,3 @@ def test_whatever_fits_is_handed_on_unaltered(arguments: dict[str, object]) -> N
 @given(st.text())
 def test_whatever_a_model_writes_is_an_object_or_an_error(text: str) -> None:
     assert isinstance(read_arguments("f", WEATHER, text), dict | ArgumentsError)
-
-
-def patterned(pattern: str) -> dict[str, object]:
-    return {"type": "object", "properties": {"code": {"type": "string", "pattern": pattern}}}
-
-
-def test_a_pattern_holds() -> None:
-    schema = patterned("^[A-Z]{2}[0-9]+$")
-    assert read_arguments("f", schema, '{"code": "AB12"}') == {"code": "AB12"}
-    refused = read_arguments("f", schema, '{"code": "ab"}')
-    assert isinstance(refused, ArgumentsError)
-    assert "does not match" in refused.message
-
-
-def test_a_pattern_that_never_ends_is_given_up() -> None:
-    begun = time.monotonic()
-    refused = read_arguments("f", patterned(r"^(a|b|ab)*(?=(?:.*c){9})$"), json.dumps({"code": "ab" * 2000 + "!"}))
-    assert isinstance(refused, ArgumentsError)
-    assert "takes too long" in refused.message
-    assert time.monotonic() - begun < 5
-
-
-@pytest.mark.parametrize(
-    "part, path",
-    [
-        ({"type": "string", "pattern": "(["}, ".properties.a.pattern"),
-        ({"type": "object", "patternProperties": {"^x": {}}}, ".properties.a.patternProperties"),
-    ],
-)
-def test_patterns_that_cannot_be_checked_are_refused_by_their_path(part: dict[str, object], path: str) -> None:
-    with pytest.raises(SchemaError) as refused:
-        validator_of({"type": "object", "properties": {"a": part}})
-    assert refused.value.path == path
-
-
-def test_a_property_may_be_named_pattern() -> None:
-    validator_of(
-        {"type": "object", "properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "object"}}}
-    )

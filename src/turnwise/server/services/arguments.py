@@ -15,13 +15,14 @@ from typing import Final, Protocol, cast
 
 import msgspec
 
+from turnwise.server.services.patterns import bounded, unreadable
+
 __all__ = ["ArgumentsError", "SchemaError", "read_arguments", "validator_of"]
 
 MOST_PROBLEMS: Final = 3
 LONGEST_PROBLEM: Final = 300
 REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
-PATTERN_SECONDS: Final = 0.01
-"""How long one pattern may be searched."""
+UNBOUNDED_TOGETHER: Final = ("patternProperties", "unevaluatedProperties")
 KEPT: Final = 256
 """Validators that are kept: every request brings its functions anew."""
 LONGEST_KEPT: Final = 32_768
@@ -111,9 +112,10 @@ def _made(data: bytes) -> Validator:
         raise SchemaError("it is nested too deeply.") from None
     _check_references(schema, _lookup_in(schema), "")
     _check_patterns(schema, "")
+    _check_unevaluated(schema)
     registry = importlib.import_module("referencing.jsonschema").EMPTY_REGISTRY  # the default one fetches URLs
-    bounded = library.validators.extend(dialect, {"pattern": _search_pattern})
-    return cast("Validator", bounded(schema, registry=registry))
+    quick = library.validators.extend(dialect, bounded(dialect.VALIDATORS))
+    return cast("Validator", quick(schema, registry=registry))
 
 
 _kept = lru_cache(maxsize=KEPT)(_made)
@@ -140,40 +142,45 @@ def _check_references(value: object, lookup: Callable[[str], object], path: str)
 
 
 def _check_patterns(value: object, path: str) -> None:
-    """Refuse patterns that cannot be read, and patterns for names of properties, which nothing bounds."""
+    """Refuse patterns that cannot be read."""
     if isinstance(value, dict):
         for key, inner in cast("dict[str, object]", value).items():
             if not path.endswith(".properties"):
-                _check_pattern(key, inner, f"{path}.{key}")
+                _check_readable(_patterns_at(key, inner), f"{path}.{key}")
             _check_patterns(inner, f"{path}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(cast("list[object]", value)):
             _check_patterns(inner, f"{path}[{index}]")
 
 
-def _check_pattern(key: str, value: object, path: str) -> None:
-    if key == "patternProperties" and value:
-        raise SchemaError("patterns of names are not supported. List the names under `properties`.", path=path)
+def _patterns_at(key: str, value: object) -> Iterable[str]:
+    """Return the patterns that stand under a keyword."""
     if key == "pattern" and isinstance(value, str):
-        library = importlib.import_module("regex")
-        try:
-            library.compile(value)
-        except library.error as error:
-            raise SchemaError(f"it is no regular expression: {error}.", path=path) from None
+        return (value,)
+    return cast("dict[str, object]", value) if key == "patternProperties" and isinstance(value, dict) else ()
 
 
-def _search_pattern(_validator: object, pattern: str, instance: object, _schema: object) -> Iterator[Exception]:
-    """Check a string as JSON Schema's `pattern` says, within `PATTERN_SECONDS`."""
-    if not isinstance(instance, str):
-        return
-    error = importlib.import_module("jsonschema").ValidationError
-    try:
-        found = importlib.import_module("regex").search(pattern, instance, timeout=PATTERN_SECONDS)
-    except TimeoutError:
-        yield error(f"a text that takes too long to compare with the pattern {pattern!r}")
-    else:
-        if found is None:
-            yield error(f"{_shortened(repr(instance))} does not match {pattern!r}")
+def _check_readable(patterns: Iterable[str], path: str) -> None:
+    for pattern in patterns:
+        if (why := unreadable(pattern)) is not None:
+            raise SchemaError(f"{_shortened(repr(pattern))} is no regular expression: {why}.", path=path)
+
+
+def _check_unevaluated(schema: Mapping[str, object]) -> None:
+    """Refuse what would search for patterns without an end, wherever it hides."""
+    if set(UNBOUNDED_TOGETHER) <= set(_keys(schema)):
+        together = " and ".join(f"`{name}`" for name in UNBOUNDED_TOGETHER)
+        raise SchemaError(f"{together} are not supported together. Use `additionalProperties`.")
+
+
+def _keys(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        inner = cast("dict[str, object]", value)
+        yield from inner
+        value = list(inner.values())
+    if isinstance(value, list):
+        for each in cast("list[object]", value):
+            yield from _keys(each)
 
 
 def _check_reference(reference: str, lookup: Callable[[str], object], path: str) -> None:
