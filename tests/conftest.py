@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.logged import logged_in
+from tests.stalls import Stalls
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +18,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture
+def stalls() -> Generator[Stalls]:
+    """How long the machine has stood still since the test began."""
+    with Stalls() as stalls:
+        yield stalls
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,8 @@ from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer
 from tests.server.storage.scene import Adapter, PostgresAdapter, Scene, SqliteAdapter, StillClock
 
+from turnwise.server.storage import postgres_pool, postgres_writer
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The contract suites run through PgBouncer too."""
@@ -41,3 +43,10 @@ async def scene(adapter: Adapter) -> AsyncIterator[Scene]:
         yield scene
     finally:
         await storage.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let storages wait for PostgreSQL for as long as this machine takes to start it, in place of three seconds."""
+    for module in (postgres_pool, postgres_writer):
+        monkeypatch.setattr(module, "PATIENCE", 60.0)

@@ -211,6 +211,7 @@ def test_password_that_is_not_encoded_is_not_taken_for_something_else(secret: st
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_storage_goes_on_when_the_server_was_restarted(opened: Opened) -> None:
     storage = await opened.storage()
     id_ = await begun(storage)

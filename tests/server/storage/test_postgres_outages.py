@@ -16,6 +16,7 @@ import pytest
 from tests.server.postgres import PostgresServer, executed, free_port, give_away, started
 from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, once, published
 from tests.server.storage.wire import Wire
+from tests.stalls import Stalls
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.storage.base import Account, AlreadyDone, Exchange
@@ -24,6 +25,9 @@ from turnwise.server.storage.journal import Flush, Place
 from turnwise.server.storage.postgres import PostgresStorage
 
 ME = "account-me"
+
+MANY = 200
+"""What a crowd gets acknowledged at least: else little was tried."""
 
 STORED = "SELECT text FROM messages UNION ALL SELECT convert_from(data, 'UTF8') FROM channel_messages"
 
@@ -124,7 +128,7 @@ class Crowd:
 
 
 async def crowded(outage: Outage, storages: list[PostgresStorage], disturb: Callable[[], Awaitable[None]]) -> Crowd:
-    """Let forty write while something happens, and half a second longer; return what they found."""
+    """Let forty write while something happens, and a while longer; return what they found."""
     ids = await outage.begin(storages[0], 8)
     crowd = Crowd()
     async with asyncio.TaskGroup() as group:
@@ -136,28 +140,34 @@ async def crowded(outage: Outage, storages: list[PostgresStorage], disturb: Call
         try:
             await disturb()
             await asyncio.sleep(0.5)
+            async with asyncio.timeout(60):
+                while len(crowd.acknowledged) <= MANY:  # noqa: ASYNC110 - the writers tell nobody
+                    await asyncio.sleep(0.1)
         finally:
             crowd.over = True
     return crowd
 
 
-async def test_restarts_under_load_lose_nothing_and_double_nothing(outage: Outage) -> None:
+async def test_restarts_under_load_lose_nothing_and_double_nothing(outage: Outage, stalls: Stalls) -> None:
     storages = [await outage.storage() for _ in range(2)]
     server = outage.server
+    down: list[float] = []
 
     async def restart() -> None:
         for _ in range(3):
             await asyncio.sleep(0.5)
+            began = time.monotonic()
             await asyncio.to_thread(server.stop)
             await asyncio.sleep(0.3)
             await asyncio.to_thread(server.start)
+            down.append(time.monotonic() - began)
 
     crowd = await crowded(outage, storages, restart)
     crowd.check(await outage.stored())
-    assert len(crowd.acknowledged) > 200
-    assert crowd.longest_silence() < 5
+    assert crowd.longest_silence() < 5 + max(down) + stalls.allowance
 
 
+@pytest.mark.usefixtures("patient")
 async def test_cuts_of_the_wire_under_load_lose_nothing_and_double_nothing(outage: Outage) -> None:
     wire = await outage.wire()
     storages = [await outage.storage(wire.url(outage.url)), await outage.storage()]
@@ -171,10 +181,10 @@ async def test_cuts_of_the_wire_under_load_lose_nothing_and_double_nothing(outag
 
     crowd = await crowded(outage, storages, cut)
     crowd.check(await outage.stored())
-    assert len(crowd.acknowledged) > 200
     assert not crowd.unknown
 
 
+@pytest.mark.usefixtures("patient")
 async def test_commit_whose_answer_is_lost_is_looked_up_and_acknowledged_once(outage: Outage) -> None:
     wire = await outage.wire()
     storage = await outage.storage(wire.url(outage.url))
@@ -208,6 +218,7 @@ async def test_commit_whose_answer_is_lost_is_looked_up_and_acknowledged_once(ou
     assert await outage.stored() == Counter(["first", "sent", "published", "with others", "published with others"])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_the_wire_lost_before_its_commit_is_done_again(outage: Outage) -> None:
     wire = await outage.wire()
     storage = await outage.storage(wire.url(outage.url))
@@ -225,9 +236,10 @@ async def test_what_the_wire_lost_before_its_commit_is_done_again(outage: Outage
     assert await outage.stored() == Counter(["sent", "published"])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_locks_of_a_lost_connection_do_not_hold_up_the_next(outage: Outage) -> None:
     wire = await outage.wire()
-    storage = await outage.storage(wire.url(outage.url))
+    storage = await outage.storage(f"{wire.url(outage.url)}?statement_timeout=60")
     (id_,) = await outage.begin(storage)
     runs: list[int] = []
     running = asyncio.Event()
@@ -237,7 +249,7 @@ async def test_locks_of_a_lost_connection_do_not_hold_up_the_next(outage: Outage
         runs.append(1)
         running.set()
         if len(runs) == 1:
-            db.execute("SELECT pg_sleep(20)")
+            db.execute("SELECT pg_sleep(50)")
 
     begin = time.monotonic()
     writing = asyncio.gather(storage._write(slow), storage.add_messages(ME, id_, [message("behind it")]))
@@ -245,12 +257,12 @@ async def test_locks_of_a_lost_connection_do_not_hold_up_the_next(outage: Outage
     await asyncio.sleep(0.1)
     wire.forsake()
     await writing
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 25
     assert (await storage.fetch_conversation(ME, id_)).name == "slow"
     assert len(runs) == 2
 
 
-async def test_silent_wire_ends_in_a_refusal_within_the_statement_timeout(outage: Outage) -> None:
+async def test_silent_wire_ends_in_a_refusal_within_the_statement_timeout(outage: Outage, stalls: Stalls) -> None:
     wire = await outage.wire()
     storage = await outage.storage(f"{wire.url(outage.url)}?statement_timeout=1")
     (id_,) = await outage.begin(storage)
@@ -264,13 +276,14 @@ async def test_silent_wire_ends_in_a_refusal_within_the_statement_timeout(outage
     )
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
     assert "may have been or not" in str(answers[0])
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 10 + stalls.allowance
     wire.mute = False
     wire.cut()
     await storage.add_messages(ME, id_, [message("after")])
     assert await outage.stored() == Counter(["before", "sent", "after"])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_database_that_has_become_a_standby_is_left_for_the_one_that_took_over(outage: Outage) -> None:
     storage = await outage.storage()
     (id_,) = await outage.begin(storage)
@@ -289,7 +302,9 @@ async def test_database_that_has_become_a_standby_is_left_for_the_one_that_took_
     assert await outage.stored() == Counter(["sent"])
 
 
-async def test_fail_over_to_a_standby_loses_nothing_and_doubles_nothing(postgres: PostgresServer) -> None:
+async def test_fail_over_to_a_standby_loses_nothing_and_doubles_nothing(
+    postgres: PostgresServer, stalls: Stalls
+) -> None:
     with ExitStack() as servers:
         folders = [Path(servers.enter_context(TemporaryDirectory(prefix="turnwise-pg-"))) for _ in range(2)]
         primary, standby = (PostgresServer(folder, postgres.binaries, port=free_port()) for folder in folders)
@@ -305,17 +320,20 @@ async def test_fail_over_to_a_standby_loses_nothing_and_doubles_nothing(postgres
             await executed(primary.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
             await executed(primary.url(), "SELECT pg_reload_conf()")
 
+            down: list[float] = []
+
             async def fail_over() -> None:
                 await asyncio.sleep(0.5)
+                began = time.monotonic()
                 await asyncio.to_thread(primary.stop)
                 await asyncio.sleep(0.3)
                 await asyncio.to_thread(standby.control, "promote", "--wait", "--silent")
+                down.append(time.monotonic() - began)
                 await asyncio.sleep(1)
 
             crowd = await crowded(outage, storages, fail_over)
             crowd.check(await outage.stored())
-        assert len(crowd.acknowledged) > 200
-        assert crowd.longest_silence() < 8
+        assert crowd.longest_silence() < 8 + max(down) + stalls.allowance
 
 
 def copied(primary: PostgresServer, standby: PostgresServer) -> None:
