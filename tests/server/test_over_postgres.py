@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from tests.server.asgi import Api, ScriptedModels
 from tests.server.postgres import PostgresServer
 from tests.server.storage.wire import Wire
+from tests.stalls import Stalls
 
 from turnwise.server.app import Adapters, create_app
 from turnwise.server.settings import Settings
@@ -35,7 +34,7 @@ async def test_deleted_conversation_is_gone(api: Api) -> None:
 
 @pytest.mark.parametrize("silent, within", [(False, 8), (True, 14)], ids=["gone", "silent"])
 async def test_a_server_stops_within_seconds_while_the_database_is_away(
-    postgres: PostgresServer, *, silent: bool, within: float
+    postgres: PostgresServer, stalls: Stalls, *, silent: bool, within: float
 ) -> None:
     async with Wire(postgres) as wire:
         storage = storage_at(wire.url(postgres.emptied()))
@@ -46,5 +45,5 @@ async def test_a_server_stops_within_seconds_while_the_database_is_away(
         else:
             wire.refusing = True
             wire.cut()
-        async with asyncio.timeout(within):
+        async with stalls.within(within):
             await application.close(grace=0)
