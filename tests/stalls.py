@@ -1,25 +1,28 @@
 """How long the machine stood still: a bound on seconds is to fail for the server's sake alone.
 
-with Stalls() as stalls:
-    began = time.monotonic()
-    ...
-    assert time.monotonic() - began < 10 + stalls.allowance
+A bound is written `took < 10 + stalls.allowance`, or as `async with stalls.within(10)`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 __all__ = ["Stalls"]
+
+T = TypeVar("T")
 
 BEAT: Final = 0.05
 LATE: Final = 0.25
 """Seconds by which a beat may be late without a stall: where two threads share this process, some are."""
 CONSEQUENCES: Final = 3
 """A second's stall may cost so many: leases lapse meanwhile, and what was under way is begun again."""
+TRIES: Final = 10
 
 
 class Stalls:
@@ -36,6 +39,33 @@ class Stalls:
         """The seconds by which something may have taken longer than it does."""
         late = time.monotonic() - self._last - BEAT
         return CONSEQUENCES * (self.seconds + (late if late > LATE else 0))
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncGenerator[None]:
+        """Raise `TimeoutError` after so many seconds, those not counted in which the machine stood still."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds - self.allowance
+        async with asyncio.timeout(seconds) as timeout:
+
+            def extend() -> None:
+                nonlocal looking
+                timeout.reschedule(end + self.allowance)
+                looking = loop.call_later(BEAT, extend)
+
+            looking = loop.call_later(BEAT, extend)
+            try:
+                yield
+            finally:
+                looking.cancel()
+
+    async def undisturbed(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some work, again where the machine stood still meanwhile; return what it returned last."""
+        for _ in range(TRIES):
+            before = self.allowance
+            result = await work()
+            if self.allowance == before:
+                break
+        return result
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from tests.stalls import Stalls
 
 STOPPED = """
@@ -24,6 +26,32 @@ with Stalls() as stalls:
 def test_a_process_that_was_stopped_knows_for_how_long(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, check=True, cwd=root)
     assert float(done.stdout) > 0.5
+
+
+async def test_a_bound_that_is_exceeded_is_told() -> None:
+    with Stalls() as stalls, pytest.raises(TimeoutError):
+        async with asyncio.timeout(30), stalls.within(0.2):
+            await asyncio.sleep(60)
+
+
+async def test_a_bound_is_extended_by_a_stall() -> None:
+    with Stalls() as stalls:
+        async with stalls.within(0.3):
+            stalls.seconds += 2
+            await asyncio.sleep(1)
+
+
+async def test_what_a_stall_disturbed_is_done_again() -> None:
+    lost = [1.0, 2.0]
+
+    async def work() -> int:
+        if lost:
+            stalls.seconds += lost.pop()
+        return len(lost)
+
+    stalls = Stalls()
+    assert await stalls.undisturbed(work) == 0
+    assert stalls.seconds == 3
 
 
 def test_waiting_is_no_stall() -> None:

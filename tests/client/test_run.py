@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from tests.client.drivers import Awaiting, Blocking, Driver
 from tests.deployed import serving
+from tests.stalls import Stalls
 
 from turnwise import AsyncTurnwise, ConnectError, Turnwise
 from turnwise._run import Pending, Thread
@@ -440,7 +441,7 @@ def test_leaving_early_waits_for_a_function_and_publishes_nothing(scripted: Driv
     assert scene.published == []
 
 
-def test_leaving_early_cancels_what_awaits(scripted: Driver, scene: Scene) -> None:
+def test_leaving_early_cancels_what_awaits(scripted: Driver, scene: Scene, stalls: Stalls) -> None:
     begun = threading.Event()
     ended: list[str] = []
 
@@ -455,7 +456,7 @@ def test_leaving_early_cancels_what_awaits(scripted: Driver, scene: Scene) -> No
     scene.completes(begin(), Pause(0.01))
     start = time.monotonic()
     leave_at_the_call(scripted, begun, sleeps)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 5 + stalls.allowance
     assert ended == ["ended"]
     assert scene.published == []
 
@@ -474,7 +475,9 @@ def test_a_call_that_is_cancelled_before_it_awaits_ends_all_the_same() -> None:
     assert isinstance(thread.outcome.result(5), asyncio.CancelledError)
 
 
-def test_a_hanging_function_holds_up_nobody_longer_than_its_time(scripted: Driver, scene: Scene) -> None:
+def test_a_hanging_function_holds_up_nobody_longer_than_its_time(
+    scripted: Driver, scene: Scene, stalls: Stalls
+) -> None:
     begun, over = threading.Event(), threading.Event()
 
     @tool(timeout=0.1)
@@ -486,7 +489,7 @@ def test_a_hanging_function_holds_up_nobody_longer_than_its_time(scripted: Drive
     scene.completes(begin(), Pause(0.01))
     start = time.monotonic()
     leave_at_the_call(scripted, begun, hangs)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 5 + stalls.allowance
     over.set()
 
 
@@ -504,7 +507,7 @@ async def test_cancelling_a_run_cancels_its_tools(scene: Scene) -> None:
     scene.completes(begin(), Pause(30))
     async with AsyncTurnwise(secret="s", http_client=scene.script) as client:
         running = asyncio.create_task(client.conversation.run("c", text="Go.", tools=[sleeps]))
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 60)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

@@ -41,7 +41,7 @@ async def nginx_before(ports: Sequence[int], folder: Path) -> AsyncGenerator[int
         nginx, "-p", folder, "-c", folder / "nginx.conf", stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await _listens(port):
                 assert process.returncode is None, (folder / "error.log").read_text()
                 await asyncio.sleep(0.02)

@@ -14,6 +14,7 @@ from tests.crash.process import SECRET, SERVE, ServerProcess
 from tests.crash.proxy import Proxy
 from tests.crash.task import Line, Task, line_of
 from tests.crash.worker import Pace, Worker
+from tests.stalls import Stalls
 
 from turnwise import AsyncTurnwise
 from turnwise.types.message import Message
@@ -45,6 +46,8 @@ class Scene:
     proxy: Proxy
     client: AsyncTurnwise
     servers: contextlib.ExitStack
+    stalls: Stalls
+    """How long the machine stood still: bounds allow for it."""
     url: str | None = None
     """Where the database is; the file unless given."""
     working: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
@@ -78,7 +81,7 @@ class Scene:
 
     async def done(self, within: float = 60) -> None:
         """Wait until clients have done what was started."""
-        async with asyncio.timeout(within):
+        async with self.stalls.within(within):
             await asyncio.gather(*self.working)
 
     async def tasks(self, count: int, first: int = 0) -> list[Task]:
@@ -101,17 +104,17 @@ class Scene:
 
     async def begun(self, tasks: Sequence[Task]) -> None:
         """Wait until every task was taken on."""
-        async with asyncio.timeout(30):
+        async with self.stalls.within(30):
             while not all(task.acknowledged for task in tasks):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
 
     async def settled(self, tasks: Sequence[Task], *, attempt: int = 2) -> float:
         """Wait until every turn has ended or goes on in this attempt; return how many seconds it took."""
-        began = time.monotonic()
+        began, stalled = time.monotonic(), self.stalls.allowance
         while True:
             turns = await self.turns(tasks)
             left = [turn for turn in turns if turn.state in UNFINISHED and (turn.attempt or 0) < attempt]
-            took = time.monotonic() - began
+            took = time.monotonic() - began - (self.stalls.allowance - stalled)
             if not left:
                 return took
             assert took < SETTLED_WITHIN, f"{len(left)} turns were not settled after {took:.1f} s: {left[0]}"
@@ -119,7 +122,7 @@ class Scene:
 
     async def ended(self, tasks: Sequence[Task], within: float) -> None:
         """Wait until every turn has ended."""
-        async with asyncio.timeout(within):
+        async with self.stalls.within(within):
             while any(turn.state in UNFINISHED for turn in await self.turns(tasks)):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.1)
 
@@ -128,9 +131,9 @@ class Scene:
 async def scene(folder: Path, pace: Pace | None = None, *, url: str | None = None) -> AsyncGenerator[Scene]:
     async with Worker(pace or Pace()) as worker, Proxy() as proxy:
         client = AsyncTurnwise(secret=SECRET, base_url=proxy.url)
-        with contextlib.ExitStack() as servers:
+        with Stalls() as stalls, contextlib.ExitStack() as servers:
             async with client:
-                stage = Scene(worker, folder / "turns.db", proxy, client, servers, url)
+                stage = Scene(worker, folder / "turns.db", proxy, client, servers, stalls, url)
                 try:
                     yield stage
                 finally:

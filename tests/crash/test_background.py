@@ -29,7 +29,7 @@ LONG = Pace(first=1000, delay=0.02)
 
 async def spoken(stage: Scene, task: Task) -> None:
     """Wait until the bot has begun to speak."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not task.tokens:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 
@@ -43,7 +43,7 @@ async def test_a_dispatch_is_answered_at_once(tmp_path: Path) -> None:
             await stage.client.conversation.dispatch(task.conversation_id, text="ping")
             took.append(time.perf_counter() - began)
         logger.info("dispatched: %.1f ms (median), %.1f ms (worst)", statistics.median(took) * 1e3, max(took) * 1e3)
-        assert statistics.median(took) < 1
+        assert statistics.median(took) < 1 + stage.stalls.allowance
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -88,7 +88,7 @@ async def test_a_turn_that_waits_can_be_cancelled(tmp_path: Path, elsewhere: boo
         async with AsyncTurnwise(secret=SECRET, base_url=url) as other:
             began = time.perf_counter()
             await other.conversation.cancel(None, channel_id=channel)
-            async with asyncio.timeout(5), other.channel.subscribe(channel, history_length=100) as events:
+            async with asyncio.timeout(60), other.channel.subscribe(channel, history_length=100) as events:
                 assert [event["type"] async for _, event in published(events)] == ["abort", "receiveResult", "result"]
             logger.info("cancelled while it waited: ended after %.1f ms", (time.perf_counter() - began) * 1e3)
             with pytest.raises(NotFoundError):
@@ -172,7 +172,7 @@ async def test_dispatches_that_wait_in_one_conversation_take_no_room_from_others
         for _ in range(3):
             await stage.client.conversation.dispatch(busy.conversation_id, text="ping")
         async with (
-            asyncio.timeout(5),
+            asyncio.timeout(60),
             stage.client.conversation.dispatch_stream(free.conversation_id, text="ping") as stream,
         ):
             assert (await stream.until_done()).text == "pong"

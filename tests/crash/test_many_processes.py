@@ -71,7 +71,7 @@ async def ways_to(servers: Sequence[ServerProcess], stack: AsyncExitStack) -> tu
 
 async def speaks(tasks: Sequence[Task]) -> None:
     """Wait until the bot says something in one of these, or has said all."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not any(task.tokens for task in tasks):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
 
@@ -220,7 +220,7 @@ async def test_a_process_that_is_cut_off_from_the_database_loses_its_turns_and_s
             await check_dispatched(stage, dispatched)
             await check_completed(stage, completed)
             await check_unlocked(stage, tasks)
-            async with asyncio.timeout(SETTLED_WITHIN):
+            async with stage.stalls.within(SETTLED_WITHIN):
                 await serves_again(direct, tasks[0])
         logger.info("%d turns were settled %.1f s after their process was cut off", len(tasks), took)
 
@@ -297,7 +297,7 @@ async def test_a_turn_is_read_and_cancelled_through_any_process(tmp_path: Path, 
         async with at(here) as one, at(elsewhere) as other:
             await one.conversation.dispatch(task.conversation_id, text=task.said, channel_id=task.channel)
             events: list[str] = []
-            async with asyncio.timeout(10), stage.client.channel.subscribe(task.channel, history_length=100) as told:
+            async with asyncio.timeout(60), stage.client.channel.subscribe(task.channel, history_length=100) as told:
                 began = ended = 0.0
                 async for _, event in published(told):
                     events.append(event["type"])
@@ -310,7 +310,7 @@ async def test_a_turn_is_read_and_cancelled_through_any_process(tmp_path: Path, 
         (turn,) = await stage.turns([task])
         assert (turn.state, turn.attempt) == ("aborted", 1)
         logger.info("cancelled by a third process: a reader at a second one knew after %.0f ms", (ended - began) * 1e3)
-        assert ended - began < 1
+        assert ended - began < 1 + stage.stalls.allowance
 
 
 # Handing over
@@ -323,7 +323,7 @@ async def test_a_process_that_stops_hands_its_dispatches_over_at_once(tmp_path: 
         tasks = await stage.tasks(8)
         stage.start(*(task.dispatch(stage.client) for task in tasks))
         await stage.begun(tasks)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             half = ["running"] * 4 + ["waiting"] * 4
             while sorted(turn.state for turn in await stage.turns(tasks)) != half:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
@@ -341,12 +341,12 @@ async def test_a_process_that_stops_hands_its_dispatches_over_at_once(tmp_path: 
         await stage.done(30)
         await check_dispatched(stage, tasks)
         logger.info("what waited ran elsewhere after %.2f s, what ran after %.2f s (grace: 1 s)", first, took)
-        assert first < 1
-        assert took < 3
+        assert first < 1 + stage.stalls.allowance
+        assert took < 3 + stage.stalls.allowance
 
 
 async def running(stage: Scene, tasks: list[Task], *, attempt: int) -> None:
-    async with asyncio.timeout(SETTLED_WITHIN):
+    async with stage.stalls.within(SETTLED_WITHIN):
         while any(  # noqa: ASYNC110 - nobody tells
             turn.state == "waiting" or (turn.attempt or 0) < attempt for turn in await stage.turns(tasks)
         ):

@@ -102,7 +102,7 @@ async def check_unlocked(scene: Scene, tasks: Sequence[Task]) -> None:
     """Assert that every conversation takes its next turn at once."""
 
     async def ask(task: Task) -> None:
-        async with asyncio.timeout(SETTLED_WITHIN):
+        async with scene.stalls.within(SETTLED_WITHIN):
             result = await scene.client.conversation.complete(task.conversation_id, text="ping")
         assert result.text == "pong"
 

@@ -50,7 +50,7 @@ def database(request: pytest.FixtureRequest, tmp_path: object) -> str:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens soon."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for knows of no event
             await asyncio.sleep(0.01)
 
@@ -103,7 +103,7 @@ async def test_a_turn_that_a_starting_server_takes_over_at_once_is_counted_and_r
     monkeypatch.setattr(opened, "find_rates", slow)
     application = create_app(replace(LIMITS, database_url=database), Adapters(storage=opened, models=ScriptedModels()))
     await application.open()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (turn := await ended()) is None:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.01)
     await application.close()

@@ -57,7 +57,7 @@ def data_of(messages: Sequence[ChannelMessage]) -> list[int]:
 async def read(batches: Batches, count: int) -> list[ChannelMessage]:
     """Return the next messages, `count` of them."""
     messages: list[ChannelMessage] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(messages) < count:
             messages += await anext(batches)
     assert len(messages) == count, messages

@@ -79,7 +79,7 @@ class OneModel:
 
 async def until(true: Callable[[], object]) -> None:
     """Wait until it is, for two seconds at most."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while True:
             if true():
                 return
@@ -139,7 +139,7 @@ class Process:
     ) -> list[Mapping[str, object]]:
         """Return the events of a dispatch, up to the first of those named."""
         events: list[Mapping[str, object]] = []
-        async with asyncio.timeout(5), self.channels.subscribe(ACCOUNT, channel, history=1000) as batches:
+        async with asyncio.timeout(60), self.channels.subscribe(ACCOUNT, channel, history=1000) as batches:
             async for batch in batches:
                 for message in batch:
                     events.append(msgspec.json.decode(message.data, type=dict[str, object]))

@@ -168,7 +168,7 @@ async def test_a_result_is_waited_for_on_its_channel(scene: Scene) -> None:
 
 
 async def event_of(reply: Reply, kind: str) -> dict[str, object]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             for event in EVENTS.decode_lines(reply.body) if reply.body else []:
                 if event["type"] == kind:

@@ -174,7 +174,7 @@ async def test_a_turn_that_is_lost_ends_without_a_trace(flusher: Flusher, paper:
     paper.lost = {"a"}
     with working(flusher, "a", Script("One")) as lost, working(flusher, "b", Script("uno")) as other:
         assert lost.task is not None
-        await asyncio.wait([lost.task], timeout=2)
+        await asyncio.wait([lost.task], timeout=60)
         assert lost.lost
         assert lost.task.cancelled()
         assert not other.lost
@@ -184,7 +184,7 @@ async def test_a_turn_that_is_to_be_cancelled_hears_of_it_however_quiet_it_is(fl
     paper.cancelled = {"a", "of another process"}
     with working(flusher, "a", Script()) as turn:
         assert turn.task is not None
-        await asyncio.wait([turn.task], timeout=2)
+        await asyncio.wait([turn.task], timeout=60)
         assert (turn.cancelled, turn.abort_reason) == (True, "cancelled")
     assert paper.commits == []
 

@@ -43,7 +43,7 @@ async def test_a_turn_waits_until_it_is_at_the_front(line: Line, order: TurnOrde
     await asyncio.sleep(0.02)
     assert not waits.done()
     line.front = {"one"}
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await waits
 
 
@@ -55,7 +55,7 @@ async def test_whoever_says_that_the_line_moved_need_not_wait_for_the_next_look(
     await until(lambda: line.asked)
     line.front = {"one"}
     order.look()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await waits
 
 
@@ -64,7 +64,7 @@ async def test_one_look_is_for_all_that_wait_and_none_is_made_for_nobody(line: L
     await until(lambda: line.asked)
     assert len(line.asked[0]) == 100
     line.front = {str(number) for number in range(100)}
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await asyncio.gather(*waits)
     await until(lambda: order._task is None)
     asked = len(line.asked)
@@ -85,6 +85,6 @@ async def test_a_turn_that_waits_no_more_is_not_asked_for(line: Line, order: Tur
 async def test_a_look_that_fails_is_made_again(line: Line, order: TurnOrder, caplog: pytest.LogCaptureFixture) -> None:
     line.failures, line.front = 2, {"one"}
     with caplog.at_level(logging.WARNING, logger="turnwise.server"):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await order.first("one")
     assert len(caplog.records) == 2

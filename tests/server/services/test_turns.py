@@ -45,7 +45,7 @@ def data(event: Mapping[str, object]) -> dict[str, object]:
 
 
 async def ended(turn: Turn) -> Turn:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while not turn.done:
             await turn.more(len(turn.events))
     return turn
@@ -476,7 +476,7 @@ async def test_a_turn_that_waits_for_another_process_goes_on_once_that_died_and_
 async def answered(process: Process, answers: list[object]) -> list[Mapping[str, object]]:
     """Answer the calls that are made since the turn was taken over; return all events."""
     events: list[Mapping[str, object]] = []
-    async with asyncio.timeout(5), process.channels.subscribe(ACCOUNT, CHANNEL, history=1000) as batches:
+    async with asyncio.timeout(60), process.channels.subscribe(ACCOUNT, CHANNEL, history=1000) as batches:
         async for batch in batches:
             for message in batch:
                 events.append(msgspec.json.decode(message.data, type=dict[str, object]))
@@ -528,7 +528,7 @@ async def test_text_that_was_stored_as_a_message_is_not_kept_once_more_by_a_cras
     await process.die()
     stage.lapse(process)
     other = await stage.process()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while True:
             if (await other.row(conversation)).state == "interrupted":
                 break
@@ -594,9 +594,9 @@ async def test_a_turn_that_ends_within_the_grace_is_left_to_end(stage: Stage) ->
     process = await halfway(stage)
     completed = process.complete(await process.conversation())
     await asked(process)
-    closing = asyncio.create_task(process.turns.shutdown(5))
+    closing = asyncio.create_task(process.turns.shutdown(600))
     await asyncio.sleep(0.02)
     process.model.go_on.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await closing
     assert await text_of(completed) == "Half and half"

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from tests.server.storage.scene import DAY, HOUR, START, Scene, once, published
+from tests.stalls import Stalls
 
 from turnwise.server.storage.base import AlreadyDone
 from turnwise.server.storage.journal import ChannelRow
@@ -212,12 +213,12 @@ async def test_channel_that_overflowed_by_much_shrinks_with_each_publication(sce
     assert kept == [10_150, 10_051, 10_000, 10_000]
 
 
-async def test_ten_thousand_messages_are_read_in_one_go(scene: Scene) -> None:
+async def test_ten_thousand_messages_are_read_in_one_go(scene: Scene, stalls: Stalls) -> None:
     lines = [f'{{"type":"token","data":{{"token":"{number}"}}}}' for number in range(100)]
     for _ in range(100):
         await scene.storage.publish([published(*lines)])
     began = time.perf_counter()
     start = await scene.storage.channel_history(scene.me, "channel", length=10_000, now=START)
     rows = await scene.storage.channel_rows(scene.me, "channel", after=start, limit=1000, now=START)
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 0.3 + stalls.allowance
     assert (start, len(rows), sum(row.count for row in rows)) == (0, 100, 10_000)

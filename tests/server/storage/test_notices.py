@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer, executed, free_port
+from tests.stalls import Stalls
 
 from turnwise.server.errors import NotFound, Unavailable
 from turnwise.server.storage import postgres_notices
@@ -50,13 +51,13 @@ class Ear:
         self.changed.set()
 
     async def until(self, *bodies: object) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.bodies != list(bodies):
                 await self.changed.wait()
                 self.changed.clear()
 
     async def until_missed(self, times: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.missed < times:
                 await self.changed.wait()
                 self.changed.clear()
@@ -245,7 +246,7 @@ async def test_a_listener_that_only_later_turns_out_to_be_elsewhere_hears_nothin
     storage = PostgresStorage(f"{url}&listen={quote(late, safe='')}")
     await storage.open()
     await executed(postgres.url(), "ALTER ROLE late CONNECTION LIMIT -1")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "another database or schema" not in caplog.text:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
@@ -260,7 +261,7 @@ async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logge
 ) -> None:
     caplog.set_level(logging.INFO, "turnwise.server")
     monkeypatch.setattr(postgres_notices, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(postgres_notices, "START", 0.5)
+    monkeypatch.setattr(postgres_notices, "START", 30)
     url, port = postgres.database(), free_port()
     storage = PostgresStorage(f"{url}&listen={quote(f'postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}')}")
 
@@ -270,11 +271,11 @@ async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logge
 
     begin = time.monotonic()
     await storage.open()
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 20
     await asyncio.sleep(0.3)
     assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD]
     async with await asyncio.start_server(join, "127.0.0.1", port):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not storage.notices.listening:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
         assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD, HEARD_AGAIN]
@@ -282,14 +283,14 @@ async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logge
 
 
 async def test_an_address_to_listen_at_that_does_not_answer_holds_up_a_start_for_a_second_at_most(
-    postgres: PostgresServer,
+    postgres: PostgresServer, stalls: Stalls
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         name = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/any"
         storage = PostgresStorage(f"{postgres.database()}&listen={quote(name, safe='')}")
         begin = time.monotonic()
         await storage.open()
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 2 + stalls.allowance
         await storage.close()
 
 
