@@ -46,17 +46,17 @@ class Stalls:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds - self.allowance
         async with asyncio.timeout(seconds) as timeout:
+            looks: list[asyncio.TimerHandle] = []
 
-            def extend() -> None:
-                nonlocal looking
+            def extend() -> None:  # a stall makes this due before the timeout is: it comes first
                 timeout.reschedule(end + self.allowance)
-                looking = loop.call_later(BEAT, extend)
+                looks[:] = [loop.call_later(BEAT, extend)]
 
-            looking = loop.call_later(BEAT, extend)
+            extend()
             try:
                 yield
             finally:
-                looking.cancel()
+                looks[0].cancel()
 
     async def undisturbed(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do some work, again where the machine stood still meanwhile; return what it returned last."""
@@ -64,8 +64,8 @@ class Stalls:
             before = self.allowance
             result = await work()
             if self.allowance == before:
-                break
-        return result
+                return result
+        return await work()
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):

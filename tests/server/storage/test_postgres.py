@@ -307,7 +307,9 @@ async def test_statement_that_takes_too_long_fails_alone(opened: Opened, stalls:
 
     async def together() -> list[object]:
         slow = storage._write(lambda db: db.execute("SELECT pg_sleep(3)").fetchone())
-        return await asyncio.gather(slow, storage.add_messages(ME, id_, [message("in time")]), return_exceptions=True)
+        adding = storage.add_messages(ME, id_, [message("in time")])
+        answers: list[object] = await asyncio.gather(slow, adding, return_exceptions=True)
+        return answers
 
     refused, added = await stalls.undisturbed(together)
     assert isinstance(refused, Unavailable)
