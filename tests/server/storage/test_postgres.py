@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -305,10 +305,10 @@ async def test_statement_that_takes_too_long_fails_alone(opened: Opened, stalls:
     assert caught.value.retry_after == 1
     id_ = await begun(storage)
 
-    async def together() -> list[object]:
+    async def together() -> Sequence[object]:
         slow = storage._write(lambda db: db.execute("SELECT pg_sleep(3)").fetchone())
         adding = storage.add_messages(ME, id_, [message("in time")])
-        answers: list[object] = await asyncio.gather(slow, adding, return_exceptions=True)
+        answers: Sequence[object] = await asyncio.gather(slow, adding, return_exceptions=True)
         return answers
 
     refused, added = await stalls.undisturbed(together)
