@@ -158,6 +158,7 @@ async def test_a_flush_that_fails_is_tried_again_before_what_comes_after_it(flus
     with working(flusher, "a", Script("One ", "two ", "three")):
         await until(lambda: paper.text("a") == "One two three")
     assert [flush.text for flush in paper.commits[0]] == ["One ", "two ", "three"]
+    assert [flush.again for flush in paper.commits[0]] == [True, True, False]
 
 
 async def test_a_flush_that_is_refused_is_dropped_and_the_next_ones_are_not(

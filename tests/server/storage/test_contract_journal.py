@@ -308,6 +308,27 @@ async def test_text_is_journaled_until_a_step_or_the_end(scene: Scene) -> None:
     assert await scene.texts(id_) == ["hello", "Once upon a time", "there was"]
 
 
+async def test_flush_that_is_repeated_stores_what_was_not_stored_and_nothing_twice(scene: Scene) -> None:
+    await scene.process()
+    first, other = [await scene.conversation() for _ in range(2)]
+    text, events = await scene.start(first), await scene.start(other)
+    start = await scene.storage.reserve_numbers(scene.me, "channel", 10)
+    said = [replace(published(f'"{number}"'), last_seq=start + number) for number in range(3)]
+    known = [
+        Flush(place=text, text="Once ", tokens=1),
+        Flush(place=text, text="upon ", tokens=2),
+        *(Flush(place=events, tokens=1, published=each) for each in said[:2]),
+    ]
+    assert await scene.storage.flush(known) == ([], [])
+    fresh = [Flush(place=text, text="a time", tokens=4), Flush(place=events, tokens=2, published=said[2])]
+    everything = [replace(flush, again=True) for flush in [*known, *fresh]]
+    assert await scene.storage.flush(everything) == ([], [])
+    assert await scene.storage.flush(everything) == ([], [])
+    assert (await found(scene, first)).text == "Once upon a time"
+    rows = await scene.storage.channel_rows(scene.me, "channel", after=0, limit=10, now=START)
+    assert [row.data.strip() for row in rows] == [b'"0"', b'"1"', b'"2"']
+
+
 async def test_turn_that_was_never_flushed_leaves_no_events(scene: Scene) -> None:
     await scene.process()
     place = await scene.start(await scene.conversation())

@@ -14,7 +14,7 @@ import itertools
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from turnwise.server.errors import Unavailable
@@ -117,6 +117,7 @@ class Flusher:
                     next_look = loop.time() + LOOK_SECONDS
             except Unavailable as error:
                 logger.warning("journaling failed; it is tried again: %s", error)
+                self._unsent = [replace(flush, again=True) for flush in self._unsent]
             except Exception:
                 logger.exception("journaling failed")
                 self._unsent = []

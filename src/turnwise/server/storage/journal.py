@@ -133,6 +133,8 @@ class Flush:
     """How many tokens the turn made so far."""
     published: Publication | None = None
     """The same as events, for the channel of a dispatched turn."""
+    again: bool = False
+    """Whether it was to be stored before, and may have been: then it is not stored twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

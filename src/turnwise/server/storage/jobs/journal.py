@@ -151,7 +151,8 @@ def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]
         if cancel is None:
             lost.append(place.turn_id)
             continue
-        held.append(item)
+        if not (item.again and _is_stored(db, item)):
+            held.append(item)
         if cancel:
             cancelled.append(place.turn_id)
     db.executemany(SQL["add_text"], [(item.place.turn_id, item.tokens, item.text) for item in held if item.text])
@@ -160,6 +161,16 @@ def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]
     )
     publish(db, [item.published for item in held if item.published is not None])
     return lost, cancelled
+
+
+def _is_stored(db: Database, item: Flush) -> bool:
+    """Tell whether a flush was committed though its process could not hear of that."""
+    told = item.published
+    if told is not None:
+        row = run(db, SQL["is_published"], told.account_id, told.channel_id, told.last_seq).fetchone()
+    else:
+        row = run(db, SQL["is_journaled"], item.place.turn_id, item.tokens).fetchone()
+    return bool(row[0])
 
 
 def store_step(

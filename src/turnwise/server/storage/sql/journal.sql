@@ -135,6 +135,15 @@ SELECT id FROM turns WHERE owner = ? AND ended_at IS NULL AND cancel = TRUE
 INSERT INTO turn_events (turn, seq, tokens, text)
 VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM turn_events WHERE turn = ?1), ?2, ?3)
 
+-- name: is_journaled
+SELECT EXISTS (SELECT 1 FROM turn_events WHERE turn = ? AND seq > 0 AND tokens >= ?)
+
+-- name: is_published
+SELECT EXISTS (
+    SELECT 1 FROM channel_messages
+    WHERE channel = (SELECT key FROM channels WHERE account = ? AND channel = ?) AND seq = ?
+)
+
 -- name: set_tokens
 INSERT INTO turn_events (turn, seq, tokens, text) VALUES (?, 0, ?, '')
 ON CONFLICT (turn, seq) DO UPDATE SET tokens = excluded.tokens
