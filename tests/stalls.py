@@ -67,6 +67,17 @@ class Stalls:
                 return result
         return await work()
 
+    async def forgiven(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some work, again where it failed and the machine stood still meanwhile: for long enough, leases lapse."""
+        for _ in range(TRIES):
+            before = self.allowance
+            try:
+                return await work()
+            except Exception:
+                if self.allowance == before:
+                    raise
+        return await work()
+
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
             moment = time.monotonic()

@@ -54,6 +54,19 @@ async def test_what_a_stall_disturbed_is_done_again() -> None:
     assert stalls.seconds == 3
 
 
+async def test_a_failure_is_forgiven_that_came_with_a_stall_and_no_other() -> None:
+    lost = [0.0, 2.0]
+
+    async def fail() -> None:
+        stalls.seconds += lost.pop()
+        raise LookupError
+
+    stalls = Stalls()
+    with pytest.raises(LookupError):
+        await stalls.forgiven(fail)
+    assert lost == []
+
+
 def test_waiting_is_no_stall() -> None:
     before = time.monotonic()
     with Stalls() as stalls:

@@ -19,6 +19,7 @@ from tests.crash.scene import FULL
 from tests.crash.task import Line, Task, line_of
 from tests.crash.worker import Pace
 from tests.server.postgres import PostgresServer
+from tests.stalls import Stalls
 
 from turnwise import AsyncTurnwise
 
@@ -150,8 +151,12 @@ async def test_the_same_holds_behind_a_balancer_of_connections(postgres: Postgre
 
 
 async def test_clients_that_never_try_again_notice_nothing_of_a_rolling_restart(
-    postgres: PostgresServer, tmp_path: Path
+    postgres: PostgresServer, tmp_path: Path, stalls: Stalls
 ) -> None:
+    await stalls.forgiven(lambda: rolling_restart(postgres, tmp_path))
+
+
+async def rolling_restart(postgres: PostgresServer, tmp_path: Path) -> None:
     async with (
         cluster(tmp_path, postgres.database(), {**FAST, "TURNWISE_GRACE": "30"}, pace=PACE) as running,
         AsyncTurnwise(secret=running.deployment.secret, base_url=running.balancer.url, retries=0) as client,

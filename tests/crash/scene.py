@@ -32,6 +32,9 @@ SETTLED_WITHIN = 10.0
 
 UNFINISHED = {"waiting", "running"}
 
+CALM = ("-m", "tests.crash.careless", "60000", "none")
+"""For tests in which no process dies: on a machine that stands still for seconds none loses its lease either."""
+
 
 def mutant(name: str) -> tuple[str, ...]:
     return ("-m", "tests.crash.careless", str(SHORT_LEASE_MS), name)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 from tests.crash.process import SECRET
-from tests.crash.scene import Scene, scene
+from tests.crash.scene import CALM, Scene, scene
 from tests.crash.task import Task
 from tests.crash.worker import Pace
 
@@ -36,7 +36,7 @@ async def spoken(stage: Scene, task: Task) -> None:
 
 async def test_a_dispatch_is_answered_at_once(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage:
-        stage.lead_to(await stage.serve())
+        stage.lead_to(await stage.serve(CALM))
         took: list[float] = []
         for task in await stage.tasks(20):
             began = time.perf_counter()
@@ -52,7 +52,7 @@ async def test_a_running_turn_ends_when_it_is_cancelled_and_keeps_what_was_said(
     tmp_path: Path, dispatched: bool, elsewhere: bool
 ) -> None:
     async with scene(tmp_path, LONG) as stage:
-        here, there = await asyncio.gather(stage.serve(), stage.serve())
+        here, there = await asyncio.gather(stage.serve(CALM), stage.serve(CALM))
         stage.lead_to(here)
         (task,) = await stage.tasks(1)
         stage.start(task.dispatch(stage.client) if dispatched else task.complete(stage.client))
@@ -77,7 +77,7 @@ async def test_a_running_turn_ends_when_it_is_cancelled_and_keeps_what_was_said(
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_turn_that_waits_can_be_cancelled(tmp_path: Path, elsewhere: bool) -> None:
     async with scene(tmp_path, LONG) as stage:
-        here, there = await asyncio.gather(stage.serve(), stage.serve())
+        here, there = await asyncio.gather(stage.serve(CALM), stage.serve(CALM))
         stage.lead_to(here)
         (first,) = await stage.tasks(1)
         stage.start(first.dispatch(stage.client))
@@ -112,7 +112,7 @@ async def published(events: AsyncIterator[ChannelEvent]) -> AsyncGenerator[tuple
 
 async def test_the_same_channel_starts_nothing_again_wherever_and_however_often_it_is_asked_for(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage:
-        here, there = await asyncio.gather(stage.serve(), stage.serve())
+        here, there = await asyncio.gather(stage.serve(CALM), stage.serve(CALM))
         stage.lead_to(here)
         tasks = await stage.tasks(5)
         async with AsyncTurnwise(secret=SECRET, base_url=there.url) as other:
@@ -129,7 +129,7 @@ async def test_the_same_channel_starts_nothing_again_wherever_and_however_often_
 
 async def test_a_page_with_a_sessions_token_goes_on_where_it_was_reloaded(tmp_path: Path) -> None:
     async with scene(tmp_path) as stage:
-        stage.lead_to(await stage.serve())
+        stage.lead_to(await stage.serve(CALM))
         task, foreign = await stage.tasks(2)
         token = (await stage.client.conversation.session.create(task.conversation_id)).token
         await stage.client.conversation.dispatch(foreign.conversation_id, text="ping", channel_id=foreign.channel)
@@ -165,7 +165,7 @@ async def test_a_page_with_a_sessions_token_goes_on_where_it_was_reloaded(tmp_pa
 
 async def test_dispatches_that_wait_in_one_conversation_take_no_room_from_others(tmp_path: Path) -> None:
     async with scene(tmp_path, LONG) as stage:
-        stage.lead_to(await stage.serve(TURNWISE_MAX_ACCOUNT_DISPATCHES="2"))
+        stage.lead_to(await stage.serve(CALM, TURNWISE_MAX_ACCOUNT_DISPATCHES="2"))
         busy, free = await stage.tasks(2)
         stage.start(busy.dispatch(stage.client))
         await spoken(stage, busy)

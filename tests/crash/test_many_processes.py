@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.crash.process import SECRET, ServerProcess
 from tests.crash.proxy import Dice, Proxy
-from tests.crash.scene import CAREFUL, FULL, LEASE_MS, SETTLED_WITHIN, SHORT_LEASE_MS, Scene, mutant, scene
+from tests.crash.scene import CALM, CAREFUL, FULL, LEASE_MS, SETTLED_WITHIN, SHORT_LEASE_MS, Scene, mutant, scene
 from tests.crash.task import Task
 from tests.crash.test_background import published
 from tests.crash.test_turns import (
@@ -291,7 +291,7 @@ async def test_a_turn_waits_for_nobody_in_a_process_that_died(tmp_path: Path, ur
 
 async def test_a_turn_is_read_and_cancelled_through_any_process(tmp_path: Path, url: str) -> None:
     async with scene(tmp_path, Pace(first=1000, delay=0.02), url=url) as stage:
-        here, there, elsewhere = await asyncio.gather(*(stage.serve() for _ in range(3)))
+        here, there, elsewhere = await asyncio.gather(*(stage.serve(CALM) for _ in range(3)))
         stage.lead_to(there)
         (task,) = await stage.tasks(1)
         async with at(here) as one, at(elsewhere) as other:

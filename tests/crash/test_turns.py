@@ -113,6 +113,8 @@ async def again(scene: Scene, tasks: Sequence[Task]) -> None:
     """Repeat requests that broke off, under their keys: each gets its answer, and nothing is doubled."""
     repeated = [task for task in tasks if task.text is None]
     await asyncio.gather(*(task.complete(scene.client) for task in repeated))
+    if scene.stalls.allowance:  # leases lapse in a stall, and replies break off once more
+        await asyncio.gather(*(task.complete(scene.client) for task in repeated if task.text is None))
     for task, stored in zip(repeated, await scene.stored(repeated), strict=True):
         assert (task.text, task.failure and str(task.failure)) == (task.answer, str(task.failure or "") or None)
         assert stored.count(("user", task.said)) == 1
