@@ -13,6 +13,8 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
+import pytest
+
 from turnwise.server.embed import EmbeddedServer, embedded
 from turnwise.server.ids import new_id, now
 from turnwise.server.models.registry import ModelRegistry
@@ -50,8 +52,11 @@ def serving(settings: Settings, models: ModelRegistry | None = None) -> Generato
     if DEPLOYED is not None:
         yield EmbeddedServer(DEPLOYED.url, DEPLOYED.secret, "m")
     else:
-        with embedded(settings=settings, models=models) as server:
-            yield server
+        with pytest.MonkeyPatch.context() as patch:
+            # Nothing dies here: on a machine that stands still for seconds no turn is lost either.
+            patch.setattr("turnwise.server.services.lease.LEASE_MS", 60_000)
+            with embedded(settings=settings, models=models) as server:
+                yield server
 
 
 def account_of(database_url: str, name: str) -> str:
