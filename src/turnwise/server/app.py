@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from starlette.routing import Route, Router
+from starlette.routing import Router
 
 from turnwise.server.answer import Renderer
 from turnwise.server.auth import Authenticator
@@ -21,6 +21,7 @@ from turnwise.server.handler import EXCHANGE, Endpoint
 from turnwise.server.ids import Clock, NewId, new_id, now
 from turnwise.server.models.base import Models
 from turnwise.server.page import Page
+from turnwise.server.route import PlainRoute
 from turnwise.server.routes import OPERATIONS
 from turnwise.server.services import Services
 from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, digest_secret
@@ -194,11 +195,14 @@ class Application:
 
     def _routes(self, services: Services, authenticator: Authenticator) -> ASGIApp:
         routes = [
-            Route(API + operation.path, Endpoint(operation, services, authenticator, self._renderer, rates=self._rates))
+            PlainRoute(
+                API + operation.path,
+                Endpoint(operation, services, authenticator, self._renderer, rates=self._rates),
+            )
             for operation in OPERATIONS
         ]
         routes += [
-            Route(path, Page(path, make))
+            PlainRoute(path, Page(path, make))
             for path, make in ((f"{API}/spec", _spec), ("/healthz", _healthy), ("/readyz", self._ready))
         ]
         return Router(routes, redirect_slashes=False, default=_unknown_path)

@@ -11,7 +11,8 @@ from typing import Final, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from turnwise.server.exchange import ARRIVED
+from turnwise.server.exchange import WHOLE
+from turnwise.server.whole import WholeRequest
 
 __all__ = ["HEAD_BYTES", "BoundedProtocol", "bounded_protocol"]
 
@@ -53,6 +54,13 @@ class GatheringTransport:
         if not self._written:
             self._loop.call_soon(self._send)
         self._written.append(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Send `data`, to which nothing is added for now, and before it what was written."""
+        if self._written:
+            self._written.append(data)
+        elif not self.is_closing():
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         """Tell whether nothing more can be sent."""
@@ -131,7 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Expect the next head."""
         self._in_body = False
         self._head_bytes = 0
-        cast("dict[str, object]", self.scope)[ARRIVED] = True
+        cast("dict[str, object]", self.scope)[WHOLE] = WholeRequest(self.cycle)
         super().on_message_complete()
         if self._answered() and self.transport.is_closing():
             self.transport.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -20,7 +20,7 @@ from turnwise.server.services.meter import UNMETERED, Meter
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["ARRIVED", "Disconnected", "Header", "HttpExchange", "Limits"]
+__all__ = ["WHOLE", "Disconnected", "Frame", "Header", "HttpExchange", "Limits", "Whole"]
 
 T = TypeVar("T")
 
@@ -29,12 +29,24 @@ Header = tuple[bytes, bytes]
 JSON_TYPE: Final = b"application/json"
 LONGEST_KEY: Final = 255
 
-ARRIVED: Final = "turnwise.arrived"
-"""In an ASGI scope where the whole body is here."""
+WHOLE: Final = "turnwise.whole"
+"""Where an ASGI scope holds a `Whole`, if the whole request is here. Without one, ASGI's messages do the same."""
 
 
 class Disconnected(Exception):
     """The client went away before its request was complete."""
+
+
+class Whole(Protocol):
+    """A request that is here as a whole, and may be answered as a whole."""
+
+    def body(self) -> bytes | None:
+        """Take the body; `None` where the client is gone already."""
+        ...
+
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> bool:
+        """Send an answer; `False` where ASGI's messages must do it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +58,22 @@ class Limits:
     """Seconds in which the whole body must have arrived."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What all exchanges have in common."""
+
+    limits: Limits
+    clock: Clock
+    elapsed: Callable[[], float]
+    """Returns seconds, of which only differences mean anything."""
+
+
 class HttpExchange:
     """A request with its answer."""
 
     __slots__ = (
-        "_clock",
         "_common",
-        "_elapsed",
-        "_limits",
+        "_frame",
         "_send",
         "begun_at",
         "form",
@@ -78,9 +98,7 @@ class HttpExchange:
         path: str,
         request_id: str,
         common: Sequence[Header],
-        limits: Limits,
-        clock: Clock,
-        elapsed: Callable[[], float],
+        frame: Frame,
     ) -> None:
         """`common` are the headers that every answer to this request has."""
         self.scope = scope
@@ -102,9 +120,7 @@ class HttpExchange:
         """What the request is counted by."""
         self._send = send
         self._common = common
-        self._limits = limits
-        self._clock = clock
-        self._elapsed = elapsed
+        self._frame = frame
 
     # What came in
 
@@ -149,19 +165,23 @@ class HttpExchange:
     async def body(self) -> bytes:
         """Return the body, `{}` where it is empty. Raises `ContentTooLarge`, `RequestTimeout`, `Disconnected`."""
         declared = self.headers.get(b"content-length", b"0")
-        if len(declared) > 12 or (declared.isdigit() and int(declared) > self._limits.body_bytes):
+        if len(declared) > 12 or (declared.isdigit() and int(declared) > self._frame.limits.body_bytes):
             raise self._too_large()
-        if ARRIVED in self.scope:  # a timer for each request costs as much as decoding it
-            body = await self._whole()
+        whole: Whole | None = self.scope.get(WHOLE)
+        if whole is not None:  # a timer for each request costs as much as decoding it
+            body = whole.body()
+            if body is None:
+                raise Disconnected
         else:
             try:
-                async with asyncio.timeout(self._limits.body_timeout):
+                async with asyncio.timeout(self._frame.limits.body_timeout):
                     body = await self._whole()
             except TimeoutError:
+                seconds = self._frame.limits.body_timeout
                 raise RequestTimeout(
-                    f"The request's body did not arrive within {self._limits.body_timeout:g} seconds. Send it again."
+                    f"The request's body did not arrive within {seconds:g} seconds. Send it again."
                 ) from None
-        if len(body) > self._limits.body_bytes:
+        if len(body) > self._frame.limits.body_bytes:
             raise self._too_large()
         return body if body and not body.isspace() else b"{}"
 
@@ -186,7 +206,7 @@ class HttpExchange:
             return None
         if not 0 < len(key) <= LONGEST_KEY or not key.isascii():
             raise BadRequest(f"Idempotency-Key: expected 1 to {LONGEST_KEY} ASCII characters, such as a random UUID.")
-        return KeyedRequest(path=self.path, key=key.decode(), body=hash_body(body), now=self._clock())
+        return KeyedRequest(path=self.path, key=key.decode(), body=hash_body(body), now=self._frame.clock())
 
     async def _whole(self) -> bytes:
         message = await self.receive()
@@ -204,7 +224,7 @@ class HttpExchange:
                 raise Disconnected
             part: bytes = message.get("body", b"")
             size += len(part)
-            if size > self._limits.body_bytes:
+            if size > self._frame.limits.body_bytes:
                 raise self._too_large()
             parts.append(part)
             if not message.get("more_body", False):
@@ -212,7 +232,7 @@ class HttpExchange:
 
     def _too_large(self) -> ContentTooLarge:
         return ContentTooLarge(
-            f"The request's body is larger than {self._limits.body_bytes:,} bytes. Send less at once."
+            f"The request's body is larger than {self._frame.limits.body_bytes:,} bytes. Send less at once."
         )
 
     # What goes out
@@ -226,24 +246,16 @@ class HttpExchange:
     ) -> None:
         """Send a whole answer."""
         self.status = status
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", content_type),
-                    (b"content-length", b"%d" % len(body)),
-                    *self._common,
-                    *headers,
-                ],
-            }
-        )
-        await self._send({"type": "http.response.body", "body": body})
+        head = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *self._common, *headers]
+        whole: Whole | None = self.scope.get(WHOLE)
+        if whole is None or not whole.answer(status, head, body):
+            await self._send({"type": "http.response.start", "status": status, "headers": head})
+            await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, content_type: bytes) -> None:
         """Begin an answer of unknown length."""
         self.status = 200
-        self.begun_at = self._elapsed()
+        self.begun_at = self._frame.elapsed()
         headers = [
             (b"content-type", content_type),
             (b"cache-control", b"no-cache"),

@@ -15,7 +15,7 @@ import msgspec
 from turnwise.server.answer import error_body
 from turnwise.server.cors import Cors
 from turnwise.server.errors import DomainError, LimitsReached, RequestTimeout
-from turnwise.server.exchange import Disconnected, Header, HttpExchange, Limits
+from turnwise.server.exchange import WHOLE, Disconnected, Frame, Header, HttpExchange, Limits
 from turnwise.server.handler import EXCHANGE, WrongMethod
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.log import log_request
@@ -46,10 +46,9 @@ class Gate:
     ) -> None:
         self._routes = routes
         self._cors = cors
-        self._limits = limits
+        self._frame = Frame(limits=limits, clock=clock, elapsed=elapsed)
         self._process_id = new_id()[:20]
         self._counted = itertools.count(1)
-        self._clock = clock
         self._elapsed = elapsed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,6 +68,9 @@ class Gate:
             await _answer_error(exchange, _unexpected(exchange))
         finally:
             log_request(exchange, begun, self._elapsed())
+            # They refer to the scope as it does to them: all of it would wait for the collector.
+            del scope[EXCHANGE]
+            scope.pop(WHOLE, None)
 
     def _next_id(self) -> str:
         return f"{self._process_id}{next(self._counted):012x}"
@@ -95,9 +97,7 @@ class Gate:
             path=path,
             request_id=request_id,
             common=common,
-            limits=self._limits,
-            clock=self._clock,
-            elapsed=self._elapsed,
+            frame=self._frame,
         )
         scope[EXCHANGE] = exchange
         return exchange

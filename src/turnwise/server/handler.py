@@ -66,9 +66,11 @@ class Endpoint:
         if scope["method"] != operation.method:
             await answer_other_method(exchange, operation.method)
             return
-        exchange.principal = await self._authenticator.authenticate(exchange.headers.get(b"authorization"))
+        authorization = exchange.headers.get(b"authorization")
+        principal = self._authenticator.recognize(authorization)
+        exchange.principal = principal = principal or await self._authenticator.authenticate(authorization)
         if self._rates is not None:
-            exchange.meter = meter = self._meter(exchange.known_principal, self._rates)
+            exchange.meter = meter = self._meter(principal, self._rates)
             if not meter.count_request():
                 await meter.request()
             found = meter.left()
