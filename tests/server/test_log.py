@@ -78,17 +78,23 @@ async def test_a_record_that_cannot_be_written_breaks_nothing(
     assert "Logging error" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("common", [{}, {"pid": 7}])
+@pytest.mark.parametrize("streamed", [False, True])
 async def test_what_needs_no_record_is_written_as_a_record_would_be(
-    handler: BufferedHandler, capsys: pytest.CaptureFixture[str]
+    form: LogFormat, common: dict[str, object], streamed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fields = {"status": 200, "ms": 1.5}
-    told = record(logging.INFO, "request")
-    told.__dict__["fields"] = fields
+    handler = BufferedHandler(LineFormatter(form, common))
+    values: tuple[object, ...] = ("id", "account", "POST", "/conversation", 200, 1.5, *([0.5] if streamed else []))
+    names = ["id", "account", "method", "route", "status", "ms", "first_ms"]
+    told = logging.LogRecord("turnwise.server.request", logging.INFO, "f.py", 1, "request", (), None)
+    told.__dict__["fields"] = dict(zip(names, values, strict=False))
     handler.emit(told)
-    handler.tell("turnwise", "info", "request", fields)
+    handler.tell((told.created, values))
     await asyncio.sleep(0.1)
-    first, second = (line.partition(" ")[2] for line in capsys.readouterr().err.splitlines())
-    assert first == second == "info request status=200 ms=1.5"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second
+    assert "0.5" in first or not streamed
 
 
 def test_a_log_that_cannot_be_written_breaks_nothing(monkeypatch: pytest.MonkeyPatch, handler: BufferedHandler) -> None:
@@ -98,5 +104,5 @@ def test_a_log_that_cannot_be_written_breaks_nothing(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("sys.stderr", Gone())
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    handler.tell("turnwise", "info", "request", {})
+    handler.tell((0.0, ("id", "account", "POST", "/conversation", 200, 1.5)))
     handler.emit(record(logging.WARNING, "second"))
