@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from turnwise.server.errors import LimitsReached
 from turnwise.server.services.rates import FRESH, Rates
-from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, YES, Holder, Use, Verdict
+from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, Holder, Use, Verdict
 from turnwise.server.storage.base import Once, UsedTokens
 
 __all__ = ["UNMETERED", "Left", "Meter", "Taken"]
@@ -38,11 +38,14 @@ class Taken:
 
     __slots__ = ("_period", "_rates", "_uses", "_wanted")
 
-    def __init__(self, rates: Rates | None, uses: Sequence[Use], wanted: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, rates: Rates | None, uses: Sequence[Use], wanted: Sequence[tuple[int, int]], period: int | None = None
+    ) -> None:
+        """`period` is when it was counted, unless now."""
         self._rates = rates
         self._uses = uses
         self._wanted = wanted
-        self._period = uses[0].period if uses else 0
+        self._period = period or (uses[0].period if uses else 0)
 
     def end(self) -> None:
         """End the turn; what else was taken stays counted."""
@@ -108,14 +111,14 @@ class Meter:
             return write
 
         async def write_counted(once: Once | None) -> None:
-            if self._count_at_once(MESSAGES, count):
-                taken = Taken(self._rates, self._known, ((MESSAGES, count),))
-            else:
+            taken: Taken | None = None
+            if not self._count_at_once(MESSAGES, count):
                 taken = await self.take_once(once, (MESSAGES, count))
+            uses, period = self._known, self._known[0].period
             try:
                 await write(once)
             except Exception:
-                taken.give_back()
+                (taken or Taken(self._rates, uses, ((MESSAGES, count),), period)).give_back()
                 raise
 
         return write_counted
@@ -203,15 +206,15 @@ class Meter:
     def _count_at_once(self, kind: int, count: int) -> bool:
         """Count if there is room as far as is known here; most requests need no more."""
         rates = self._rates
-        if rates is not None:
-            uses, alone = self._uses(), rates.alone
-            for use in uses:
-                if use.verdict(kind, count, alone=alone) is not YES:
-                    return False
-            for use in uses:
-                if not use.dirty:
-                    rates.changed(use)
-                use.add(kind, count)
+        if rates is None:
+            return True
+        uses, alone = self._uses(), rates.alone
+        for nth, use in enumerate(uses):
+            if not use.count(kind, count, alone=alone):
+                for counted in uses[:nth]:
+                    counted.take_back(kind, count, counted.period)
+                return False
+            rates.changed(use)
         return True
 
     def _verdict(

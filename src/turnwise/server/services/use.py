@@ -9,7 +9,7 @@ from typing import Final
 
 from turnwise.server.storage.rates import PERIOD_MS, PERIODS, Tally
 
-__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "YES", "Allowance", "Holder", "Use", "Verdict"]
+__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "Allowance", "Holder", "Use", "Verdict"]
 
 REQUESTS, MESSAGES, TOKENS, TURNS = range(4)
 KINDS: Final = ("requests", "messages", "tokens", "turns")
@@ -139,15 +139,30 @@ class Use:
         """Count; of turns, those that begin now."""
         self.unsent[kind] += count
         self.used[kind] += count
-        period = self.period
-        self.dirty.add(period)
-        counts = self._own.get(period)
-        if counts is None:
-            counts = self._own[period] = [0, 0, 0]
+        self.dirty.add(self.period)
         if kind == TURNS:
             self.turns += count
         else:
-            counts[kind] += count
+            self._counts()[kind] += count
+
+    def count(self, kind: int, count: int, *, alone: bool) -> bool:
+        """Count where `verdict` is YES; tell whether it was. Not for turns."""
+        used = self.used[kind] + count
+        unsent = self.unsent[kind] + count
+        limit = self.limits[kind]
+        if limit and (used > limit or not (alone or unsent == count or unsent <= self._credit[kind])):
+            return False
+        self.used[kind] = used
+        self.unsent[kind] = unsent
+        self.dirty.add(self.period)
+        self._counts()[kind] += count
+        return True
+
+    def _counts(self) -> Counts:
+        counts = self._own.get(self.period)
+        if counts is None:
+            counts = self._own[self.period] = [0, 0, 0]
+        return counts
 
     def take_back(self, kind: int, count: int, period: int) -> None:
         """Undo what was counted in a period, if that still counts; of turns, those that ended."""

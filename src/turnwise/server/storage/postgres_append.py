@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.jobs.idempotency import digest_of
@@ -26,8 +27,7 @@ _APPEND: Final = numbered(_SQL["append"])
 _APPENDED: Final = numbered(_SQL["appended"])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Append:
+class Append(msgspec.Struct, frozen=True, eq=False):
     """At least one message that a conversation gets, with the idempotency key of the request if it has one."""
 
     account_id: str
@@ -97,7 +97,17 @@ def _row(nth: int, message: Message) -> tuple[Value, ...]:
     )
 
 
-def _columns(rows: Sequence[tuple[Value, ...]]) -> list[list[Value]]:
-    return [
-        [stored_text(value) if type(value) is str else value for value in column] for column in zip(*rows, strict=True)
-    ]
+def _columns(rows: Sequence[tuple[Value, ...]]) -> list[Sequence[Value] | None]:
+    return [_column(values) for values in zip(*rows, strict=True)]
+
+
+def _column(values: Sequence[Value]) -> Sequence[Value] | None:
+    """Return a column as it is sent; `None` where it holds nothing: the other columns tell how many rows there are."""
+    texts = [value for value in values if type(value) is str]
+    if texts:
+        joined = "".join(texts)
+        if stored_text(joined) is not joined:
+            return [stored_text(value) if type(value) is str else value for value in values]
+    elif values.count(None) == len(values):
+        return None
+    return values

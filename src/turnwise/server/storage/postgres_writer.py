@@ -98,6 +98,9 @@ class _Doubt:
 class PostgresWriter:
     """Runs jobs on one connection and commits them in groups."""
 
+    _loop: asyncio.AbstractEventLoop
+    """Asking which one runs costs a system call."""
+
     def __init__(
         self,
         connect: Callable[[], Awaitable[Connection]],
@@ -129,11 +132,12 @@ class PostgresWriter:
 
     async def start(self, connection: Connection) -> None:
         """Begin to write, on this connection first."""
+        self._loop = asyncio.get_running_loop()
         await self._adopt(connection)
         self._closed = False
 
-    async def run(self, job: Job[T], *, to: Written = NOWHERE) -> T:
-        """Return what the job returned, once it is committed; raise what it or the commit raised.
+    def run(self, job: Job[T], *, to: Written = NOWHERE) -> asyncio.Future[T]:
+        """Return what the job is to return, once it is committed; it raises what the job or the commit raised.
 
         `to` names rows that it writes, as far as they are known before, so that groups do not wait for each other in
         a circle.
@@ -142,12 +146,12 @@ class PostgresWriter:
         """
         if self._closed:
             raise Unavailable("The database is closed. The server is starting or stopping: try again.", retry_after=1)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         ticket = Ticket(job, loop.create_future(), to, loop.time())
         self._waiting.append(ticket)
         if self._task is None:
-            self._task = asyncio.create_task(self._serve(), name="turnwise-writer")
-        return cast("T", await ticket.future)
+            self._task = loop.create_task(self._serve(), name="turnwise-writer")
+        return cast("asyncio.Future[T]", ticket.future)
 
     async def close(self) -> None:
         """Commit what was accepted, where the database answers soon; then close the connection."""
@@ -194,7 +198,7 @@ class PostgresWriter:
     async def _store(self, connection: Connection, group: Sequence[Ticket]) -> None:
         """Commit a group together, or each of it apart."""
         ways: Sequence[_Run] = (run_group, run_guarded)
-        hurry = HURRY if asyncio.get_running_loop().time() < self._hurry_until else None
+        hurry = HURRY if self._loop.time() < self._hurry_until else None
         try:
             if not (self._pooled or hurry) and all(isinstance(ticket.job, Append) for ticket in group):
                 group = await self._append(connection, group)
@@ -209,7 +213,7 @@ class PostgresWriter:
 
     async def _hurry(self, connection: Connection, group: Sequence[Ticket], late: TakesTooLong) -> None:
         """Refuse who timed out, and try the others once more, each alone; refuse whom that would keep for too long."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         until = loop.time() + self._patience
         self._hurry_until = loop.time() + WARY
         lock = max(SHORTEST, min(HURRY, HURRIED / max(1, len(group))))
@@ -274,8 +278,13 @@ class PostgresWriter:
 
     def _appended(self, group: Sequence[Ticket], done: Collection[Append]) -> Sequence[Ticket]:
         """Settle those that were appended; return the others."""
-        self._end([Outcome(ticket) for ticket in group if ticket.job in done])
-        return [ticket for ticket in group if not ticket.ended]
+        rest: list[Ticket] = []
+        for ticket in group:
+            if ticket.job in done:
+                settle(Outcome(ticket))
+            else:
+                rest.append(ticket)
+        return rest
 
     def _end(self, outcomes: Sequence[Outcome]) -> None:
         """Tell everybody what was committed."""
@@ -286,7 +295,7 @@ class PostgresWriter:
 
     def _give_up(self, group: Sequence[Ticket], error: BaseException) -> None:
         """Refuse those that waited long enough, or all at the close; of what was being committed last nobody knows."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for ticket in group:
             if self._closed or ticket.since + PATIENCE < now:
                 unknown = self._doubt is not None and ticket in self._doubt.group
