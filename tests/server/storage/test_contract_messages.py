@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from tests.server.storage.scene import DAY, START, Scene, message
@@ -33,6 +34,18 @@ async def test_messages_come_in_the_order_they_were_stored_whatever_their_times(
     )
     assert await texts(scene, conversation_id) == ["a", "b", "c", "d", "e"]
     assert await texts(scene, conversation_id, MessageQuery(order="desc", take=2)) == ["e", "d"]
+
+
+@pytest.mark.parametrize("used", [(), (UsedTokens(model="m", input_tokens=1, output_tokens=1, at=START),)], ids=len)
+async def test_times_of_a_conversations_messages_never_go_back(scene: Scene, used: Sequence[UsedTokens]) -> None:
+    conversation_id = await scene.conversation()
+    for at in (START + 9, START + 5, START + 12):  # as processes store them whose clocks differ
+        await scene.storage.add_messages(scene.me, conversation_id, [message(at=at)], used=used)
+    stored = await scene.storage.list_messages(scene.me, conversation_id, MessageQuery())
+    assert [each.created_at for each in stored] == [START + 9, START + 9, START + 12]
+    assert [each.updated_at for each in stored] == [START + 9, START + 9, START + 12]
+    await scene.storage.update_conversation(scene.me, conversation_id, {"name": "n"}, now=START + 7)
+    assert (await scene.storage.fetch_conversation(scene.me, conversation_id)).updated_at == START + 12
 
 
 async def test_conversations_updated_at_becomes_the_last_messages(scene: Scene) -> None:
@@ -137,12 +150,12 @@ async def test_concurrent_messages_are_all_stored_in_the_order_of_each_sender(sc
 
 async def test_usage_sums_what_lies_between_begin_and_end(scene: Scene) -> None:
     conversation_id = await scene.conversation()
-    for at in (START - 1, START, START + 9, START + 10):
+    for at in (START, START + 1, START + 9, START + 10):
         used = [UsedTokens(model="m", input_tokens=1, output_tokens=100, at=at)] * 2
         await scene.storage.add_messages(scene.me, conversation_id, [message(at=at)], used=used)
-    other = UsedTokens(model="other", input_tokens=0, output_tokens=1, at=START)
+    other = UsedTokens(model="other", input_tokens=0, output_tokens=1, at=START + 1)
     await scene.storage.add_messages(scene.me, conversation_id, [], used=[other])
-    usage = await scene.storage.conversation_usage(scene.me, conversation_id, begin=START, end=START + 10)
+    usage = await scene.storage.conversation_usage(scene.me, conversation_id, begin=START + 1, end=START + 10)
     assert (usage.tokens, usage.messages) == (405, 2)
 
 

@@ -24,13 +24,15 @@ SET description = excluded.description, meta = excluded.meta, backstory = exclud
 
 -- name: update
 UPDATE conversations SET
-    updated_at = ?, expires_at = ?, name = ?, bot_id = ?, model = ?, dataset_id = ?, skillset_id = ?, privacy = ?,
-    moderation = ?, contact_id = ?, task_id = ?, space_id = ?
-WHERE key = ?
+    updated_at = CASE WHEN updated_at > ?1 THEN updated_at ELSE ?1 END, expires_at = ?2, name = ?3, bot_id = ?4,
+    model = ?5, dataset_id = ?6, skillset_id = ?7, privacy = ?8, moderation = ?9, contact_id = ?10, task_id = ?11,
+    space_id = ?12
+WHERE key = ?13
 
 -- name: extend
-UPDATE conversations SET last_sequence = last_sequence + ?, updated_at = ?
-WHERE id = ? AND account = ? AND (expires_at IS NULL OR expires_at > ?)
+UPDATE conversations SET
+    last_sequence = last_sequence + ?1, updated_at = CASE WHEN updated_at > ?2 THEN updated_at ELSE ?2 END
+WHERE id = ?3 AND account = ?4 AND (expires_at IS NULL OR expires_at > ?5)
 
 -- name: delete
 DELETE FROM conversations WHERE key = ?

@@ -3,7 +3,8 @@ id, type, text, created_at, updated_at, name, description, meta
 
 -- name: add
 INSERT INTO messages (conversation, sequence, id, type, created_at, updated_at, name, description, meta, text)
-SELECT key, last_sequence - ?, ?, ?, ?, ?, ?, ?, ?, ? FROM conversations WHERE id = ?
+SELECT key, last_sequence - ?1, ?2, ?3, CASE WHEN updated_at > ?4 THEN updated_at ELSE ?4 END,
+    CASE WHEN updated_at > ?5 THEN updated_at ELSE ?5 END, ?6, ?7, ?8, ?9 FROM conversations WHERE id = ?10
 
 -- name: fetch
 SELECT {columns}, sequence FROM messages WHERE conversation = ? AND id = ?

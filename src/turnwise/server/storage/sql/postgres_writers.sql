@@ -69,17 +69,18 @@ WITH asked AS MATERIALIZED (
     ) WITH ORDINALITY AS g (nth, id, type, created_at, updated_at, name, description, meta, text, ordinal)
     JOIN accepted t ON t.nth = g.nth
 ), extended AS (
-    UPDATE conversations c SET last_sequence = c.last_sequence + n.count, updated_at = n.moment
+    UPDATE conversations c SET last_sequence = c.last_sequence + n.count, updated_at = greatest(c.updated_at, n.moment)
     FROM (
         SELECT key, count(*) AS count, (array_agg(created_at ORDER BY place DESC))[1] AS moment FROM given GROUP BY key
     ) n
     WHERE c.key = n.key
-    RETURNING c.key, c.last_sequence - n.count AS before
+    RETURNING c.key, c.last_sequence - n.count AS before, c.updated_at
 ), stored AS (
     INSERT INTO messages (
         conversation, sequence, id, type, created_at, updated_at, name, description, meta, text
     )
-    SELECT g.key, e.before + g.place, g.id, g.type, g.created_at, g.updated_at, g.name, g.description, g.meta, g.text
+    SELECT g.key, e.before + g.place, g.id, g.type, greatest(g.created_at, e.updated_at),
+        greatest(g.updated_at, e.updated_at), g.name, g.description, g.meta, g.text
     FROM given g JOIN extended e ON e.key = g.key
     ORDER BY g.key, g.place
 ), noted AS (
