@@ -5,8 +5,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.forgiving import pytest_configure, pytest_runtest_protocol, pytest_terminal_summary
 from tests.logged import logged_in
 from tests.stalls import Stalls
+
+__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_terminal_summary"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

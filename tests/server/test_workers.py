@@ -29,7 +29,7 @@ from tests.stalls import Stalls
 from turnwise import AsyncTurnwise, TurnwiseError
 from turnwise.types.event import CompleteEvent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.forgives_stalls]
 
 SECRET = "tw_secret_of_the_workers_tests"
 SERVE = (sys.executable, "-m", "turnwise", "serve", "--port", "0")

@@ -317,6 +317,7 @@ async def test_statement_that_takes_too_long_fails_alone(opened: Opened, stalls:
     assert set(await opened.texts(id_)) == {"in time"}
 
 
+@pytest.mark.forgives_stalls
 @pytest.mark.parametrize("pooler", ["none", "transaction"])
 @pytest.mark.parametrize(
     "held",
@@ -402,6 +403,7 @@ async def test_pooler_that_the_url_does_not_tell_of_is_guessed(postgres: Postgre
         await PostgresStorage(url).open()
 
 
+@pytest.mark.forgives_stalls
 async def test_many_processes_share_few_connections_of_a_pooler(opened: Opened, pooler: Pooler) -> None:
     storages = [PostgresStorage(pooler.url(opened.url), clock=StillClock()) for _ in range(6)]
     await asyncio.gather(*(storage.open() for storage in storages))

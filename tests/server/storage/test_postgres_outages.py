@@ -167,6 +167,7 @@ async def test_restarts_under_load_lose_nothing_and_double_nothing(outage: Outag
     assert crowd.longest_silence() < 5 + max(down) + stalls.allowance
 
 
+@pytest.mark.forgives_stalls
 @pytest.mark.usefixtures("patient")
 async def test_cuts_of_the_wire_under_load_lose_nothing_and_double_nothing(outage: Outage) -> None:
     wire = await outage.wire()
