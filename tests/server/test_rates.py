@@ -20,6 +20,8 @@ from turnwise.server.storage.journal import NewTurn, TurnRow
 from turnwise.server.storage.open import storage_at
 from turnwise.server.storage.rates import Others
 
+pytestmark = pytest.mark.forgives_stalls
+
 LIMITS = Settings(
     ping_interval=5,
     turn_timeout=5,
@@ -365,7 +367,6 @@ async def test_processes_on_one_database_share_the_limit_of_requests(apis: list[
     assert refused(replies[-2], "account-requests", limit=200)
 
 
-@pytest.mark.forgives_stalls
 async def test_a_turn_that_runs_elsewhere_takes_room_here(apis: list[Api]) -> None:
     one, two = apis
     conversations = [await one.conversation(model="slow"), await one.conversation(model="slow")]
