@@ -48,10 +48,10 @@ async def test_times_of_a_conversations_messages_never_go_back(scene: Scene, use
     assert (await scene.storage.fetch_conversation(scene.me, conversation_id)).updated_at == START + 12
 
 
-async def test_conversations_updated_at_becomes_the_last_messages(scene: Scene) -> None:
+async def test_conversations_updated_at_becomes_the_latest_messages(scene: Scene) -> None:
     conversation_id = await scene.conversation()
     await scene.storage.add_messages(scene.me, conversation_id, [message(at=START + 9), message(at=START + 8)])
-    assert (await scene.storage.fetch_conversation(scene.me, conversation_id)).updated_at == START + 8
+    assert (await scene.storage.fetch_conversation(scene.me, conversation_id)).updated_at == START + 9
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

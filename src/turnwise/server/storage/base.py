@@ -256,7 +256,7 @@ class Storage(RateStore, Protocol):
         used: Sequence[UsedTokens] = (),
         once: Once | None = None,
     ) -> None:
-        """Append messages, in order; the conversation's `updated_at` becomes the last one's `created_at`.
+        """Append messages, in order; the conversation's `updated_at` becomes the latest one's `created_at`.
 
         Where a conversation's `updated_at` is later than theirs, by another process's clock, it becomes theirs: so the
         order in which messages were stored is that of their times, too.

@@ -318,6 +318,7 @@ class PostgresWriter:
     async def _adopt(self, connection: Connection) -> None:
         """Write on this connection from now on; end the one before, and see what became of what it was committing."""
         self._connection = connection
+        _send_at_once(connection)
         if not self._pooled:
             name = f"turnwise {self._id}"
             await connection.execute(f"SET application_name = '{name}'; {STEADY}")
@@ -347,6 +348,16 @@ class PostgresWriter:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _send_at_once(connection: Connection) -> None:
+    """Let a statement go out when it is executed; uvloop would keep it until the loop has run everything else.
+
+    asyncpg has no name for its transport that is meant for others.
+    """
+    transport = getattr(connection, "_transport", None)
+    if transport is not None:
+        transport.set_write_buffer_limits(high=0)
 
 
 async def _closed(connection: Connection) -> None:

@@ -79,7 +79,7 @@ def append(
 ) -> None:
     """Append messages and usage to a conversation; `NotFound` and `Forbidden` come before anything is written."""
     if messages:
-        moment = messages[-1].created_at
+        moment = max(each.created_at for each in messages)
         extend_conversation(db, account_id, conversation_id, count=len(messages), moment=moment, now=now)
         _insert(db, conversation_id, messages)
     if used or not messages:

@@ -44,7 +44,7 @@ WITH asked AS MATERIALIZED (
         ?1::text[], ?2::text[], ?3::bytea[], ?4::bytea[], ?5::bigint[], ?6::bytea[]
     ) WITH ORDINALITY AS a (conversation, account, digest, body, at, answer, nth)
 ), held AS MATERIALIZED (
-    SELECT c.key, c.id, c.account
+    SELECT c.key, c.id, c.account, c.last_sequence, c.updated_at
     FROM conversations c
     WHERE c.id = ANY (?1::text[]) AND (c.expires_at IS NULL OR c.expires_at > ?18::bigint)
     ORDER BY c.id
@@ -58,31 +58,28 @@ WITH asked AS MATERIALIZED (
     ON CONFLICT (digest) DO NOTHING
     RETURNING digest
 ), accepted AS MATERIALIZED (
-    SELECT a.nth, h.key
+    SELECT a.nth, h.key, h.last_sequence, h.updated_at
     FROM asked a JOIN held h ON h.id = a.conversation AND h.account = a.account
     WHERE a.digest IS NULL OR a.digest IN (SELECT digest FROM remembered)
 ), given AS MATERIALIZED (
-    SELECT t.key, row_number() OVER (PARTITION BY t.key ORDER BY g.ordinal) AS place, g.*
+    SELECT t.key, t.last_sequence + row_number() OVER before AS sequence,
+        greatest(t.updated_at, max(g.created_at) OVER before) AS moment, g.*
     FROM unnest(
         ?7::bigint[], ?8::text[], ?9::text[], ?10::bigint[], ?11::bigint[], ?12::text[], ?13::text[], ?14::text[],
         ?15::text[]
     ) WITH ORDINALITY AS g (nth, id, type, created_at, updated_at, name, description, meta, text, ordinal)
     JOIN accepted t ON t.nth = g.nth
+    WINDOW before AS (PARTITION BY t.key ORDER BY g.ordinal)
 ), extended AS (
-    UPDATE conversations c SET last_sequence = c.last_sequence + n.count, updated_at = greatest(c.updated_at, n.moment)
-    FROM (
-        SELECT key, count(*) AS count, (array_agg(created_at ORDER BY place DESC))[1] AS moment FROM given GROUP BY key
-    ) n
+    UPDATE conversations c SET last_sequence = n.sequence, updated_at = n.moment
+    FROM (SELECT key, max(sequence) AS sequence, max(moment) AS moment FROM given GROUP BY key) n
     WHERE c.key = n.key
-    RETURNING c.key, c.last_sequence - n.count AS before, c.updated_at
 ), stored AS (
     INSERT INTO messages (
         conversation, sequence, id, type, created_at, updated_at, name, description, meta, text
     )
-    SELECT g.key, e.before + g.place, g.id, g.type, greatest(g.created_at, e.updated_at),
-        greatest(g.updated_at, e.updated_at), g.name, g.description, g.meta, g.text
-    FROM given g JOIN extended e ON e.key = g.key
-    ORDER BY g.key, g.place
+    SELECT key, sequence, id, type, moment, greatest(updated_at, moment), name, description, meta, text
+    FROM given
 ), noted AS (
     INSERT INTO writers (id, last_group, used_at)
     SELECT ?16::text, ?17::bigint, {now_fragment}
