@@ -115,3 +115,16 @@ def test_a_property_may_be_named_pattern() -> None:
     validator_of(
         {"type": "object", "properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "object"}}}
     )
+
+
+def test_many_slow_searches_take_a_few_moments_together() -> None:
+    slow: dict[str, object] = {f"(?:{number}|{ENDLESS})": {} for number in range(30)}
+    names: Json = {f"{'ab' * 14}!{number}": 1 for number in range(300)}
+    begun = time.process_time()
+    assert "takes too long" in refused({"type": "object", "patternProperties": slow}, names)
+    assert time.process_time() - begun < 5  # 9,000 searches of some milliseconds
+
+
+def test_a_search_that_took_long_leaves_the_next_check_its_time() -> None:
+    refused(patterned(ENDLESS), {"code": LONG})
+    assert read_arguments("f", patterned("^a$"), '{"code": "a"}') == {"code": "a"}

@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 
 import msgspec
 
-from turnwise.server.services.patterns import bounded, unreadable
+from turnwise.server.services.patterns import bounded, searching, unreadable
 
 __all__ = ["ArgumentsError", "SchemaError", "read_arguments", "validator_of"]
 
@@ -79,7 +79,8 @@ def read_arguments(name: str, schema: Mapping[str, object], text: str) -> dict[s
         return ArgumentsError(_refused(name, "a JSON object of arguments by their names was expected"))
     arguments = cast("dict[str, object]", arguments)
     try:
-        problems = list(islice(_problems(validator_of(schema), arguments), MOST_PROBLEMS + 1))
+        with searching():
+            problems = list(islice(_problems(validator_of(schema), arguments), MOST_PROBLEMS + 1))
     except (SchemaError, RecursionError, _unresolvable()):
         return ArgumentsError(f"The arguments of {name} cannot be checked: its own schema is broken. Go on without it.")
     if problems:

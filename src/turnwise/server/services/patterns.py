@@ -1,4 +1,4 @@
-"""Regular expressions in JSON Schemas that clients send: each is searched for a moment at most.
+"""Regular expressions in JSON Schemas that clients send: each is searched for a moment, all of them for a few at most.
 
 The validator's own keywords search without an end, so those that do are replaced. `unevaluatedProperties` is not: it
 would search beside patterns for names, and such a schema is refused.
@@ -7,13 +7,19 @@ would search beside patterns for names, and such a schema is refused.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-__all__ = ["Keyword", "bounded", "unreadable"]
+__all__ = ["Keyword", "bounded", "searching", "unreadable"]
 
 SECONDS: Final = 0.01
 """How long one pattern may be searched in one text."""
+ALTOGETHER: Final = 0.1
+"""How long all of a schema's patterns may be searched in what is checked."""
 LONGEST_SHOWN: Final = 300
 
 
@@ -31,6 +37,26 @@ Keyword: TypeAlias = Callable[[Descends, Any, object, Mapping[str, object]], Ite
 
 class Undecided(Exception):
     """A pattern was searched for too long, or is none."""
+
+
+@dataclass(slots=True)
+class Patience:
+    """How many seconds may still be spent on searching."""
+
+    left: float = ALTOGETHER
+
+
+_patience: Final[ContextVar[Patience]] = ContextVar("patience")
+
+
+@contextmanager
+def searching() -> Generator[None]:
+    """Bound what is searched in this context, all together."""
+    token = _patience.set(Patience())
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 def unreadable(pattern: str) -> str | None:
@@ -101,12 +127,17 @@ def _without_matching(additional: Keyword) -> Keyword:
 
 def _found(pattern: str, text: str) -> bool:
     library = importlib.import_module("regex")
+    patience = _patience.get()
+    began = time.perf_counter()
     try:
-        return library.search(pattern, text, timeout=SECONDS) is not None
+        # A timeout of nothing is over before it begins.
+        return library.search(pattern, text, timeout=min(SECONDS, max(0.0, patience.left))) is not None
     except TimeoutError:
         raise Undecided(f"a text that takes too long to compare with the pattern {pattern!r}") from None
     except library.error:
         raise Undecided(f"nothing can be compared with {pattern!r}, which is no pattern") from None
+    finally:
+        patience.left -= time.perf_counter() - began
 
 
 def _error(message: str) -> Exception:
