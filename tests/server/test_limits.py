@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Generator, MutableMapping
 from pathlib import Path
 
@@ -230,3 +231,19 @@ async def test_an_idle_connection_is_closed_and_a_body_in_pieces_is_read(server:
     answer = await _talk(server, head.encode() + b"content-length: 13\r\n\r\n", b'{"name"', b':"N"', b"} ", pause=0.02)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_was_idle_for_so_long(
+    server: EmbeddedServer,
+) -> None:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for _ in range(5):  # in all for longer than it may be idle
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(0.3)
+    begun = time.monotonic()
+    async with asyncio.timeout(60):
+        assert await reader.read() == b""
+    assert time.monotonic() - begun > 0.5
+    writer.close()

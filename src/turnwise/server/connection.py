@@ -97,6 +97,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes: int = 0
     _in_body: bool = False
     _leaving: bool = False
+    _idle_since: float | None = None
+    """When the last answer ended, on the loop's clock; `None` while something is asked."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a head."""
@@ -109,6 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
         self._stop_timer()
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -123,11 +126,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 )
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
-        elif self.timeout_keep_alive_task is None and self._answered() and not self.transport.is_closing():
-            # The rest of a body that was answered already stopped the timer of the idle connection.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        elif self._idle_since is None and self._answered() and not self.transport.is_closing():
+            self._begin_idling()  # it was the rest of a body that was answered already
 
     def on_headers_complete(self) -> None:
         """Expect a body."""
@@ -154,21 +154,50 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._leaving = True
         self.timeout_keep_alive = self.patience or 0.0  # type: ignore[assignment]  # the loop takes any number
+        self._unset_keepalive_if_required()
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = cycle.keep_alive and cycle.response_started
         elif not self._head_bytes:
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._begin_idling()
+
+    # A timer for each pause between two requests costs as much as decoding one: there is one timer, which is late.
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._begin_idling()
+
+    def _begin_idling(self) -> None:
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_later(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that something is asked; the timer finds out. One that is patient for a moment only is stopped."""
+        self._idle_since = None
+        if self._leaving:
+            super()._unset_keepalive_if_required()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, unless the next request is here and only was not read yet."""
-        if _has_arrived(self.transport):
-            self.timeout_keep_alive_task = self.loop.call_later(SOON, self.timeout_keep_alive_handler)
+        """Close the connection if it was idle for so long, and the next request is not here and only was not read."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_later(left)
+        elif _has_arrived(self.transport):
+            self._look_later(SOON)
         else:
             super().timeout_keep_alive_handler()
+
+    def _look_later(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
