@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -26,6 +26,9 @@ from turnwise.types.message import Message
 __all__ = ["PostgresStorage"]
 
 T = TypeVar("T")
+
+REFUSED: Final = (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What asyncpg and PostgreSQL refuse something with."""
 
 
 class PostgresStorage(SqlStorage):
@@ -95,20 +98,24 @@ class PostgresStorage(SqlStorage):
         if used or not messages:
             await super().add_messages(account_id, conversation_id, messages, used=used, once=once)
         else:
-            await self._write(Append(account_id, conversation_id, messages, self._clock(), once), to=conversation_id)
+            append = Append(account_id, conversation_id, messages, self._clock(), once)
+            try:
+                await self.writer.run(append, to=Written(conversation_id))
+            except REFUSED as error:
+                raise _refusal(error) from error
 
     async def _write(
         self, job: Job[T], *, to: str = "", turns: Sequence[str] = (), channels: Sequence[tuple[str, str]] = ()
     ) -> T:
         try:
             return await self.writer.run(job, to=Written(to, turns, channels))
-        except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except REFUSED as error:
             raise _refusal(error) from error
 
     async def _read(self, job: Job[T]) -> T:
         try:
             return await self._readers.run(job)
-        except (UnicodeError, OverflowError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except REFUSED as error:
             raise _refusal(error) from error
 
 

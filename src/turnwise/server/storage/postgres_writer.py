@@ -280,10 +280,12 @@ class PostgresWriter:
         """Settle those that were appended; return the others."""
         rest: list[Ticket] = []
         for ticket in group:
-            if ticket.job in done:
-                settle(Outcome(ticket))
-            else:
+            if ticket.job not in done:
                 rest.append(ticket)
+            elif not ticket.ended:
+                ticket.ended = True
+                if not ticket.future.done():
+                    ticket.future.set_result(None)
         return rest
 
     def _end(self, outcomes: Sequence[Outcome]) -> None:
