@@ -143,26 +143,14 @@ class Use:
         if kind == TURNS:
             self.turns += count
         else:
-            self._counts()[kind] += count
+            self._own.setdefault(self.period, [0, 0, 0])[kind] += count
 
     def count(self, kind: int, count: int, *, alone: bool) -> bool:
-        """Count where `verdict` is YES; tell whether it was. Not for turns."""
-        used = self.used[kind] + count
-        unsent = self.unsent[kind] + count
-        limit = self.limits[kind]
-        if limit and (used > limit or not (alone or unsent == count or unsent <= self._credit[kind])):
+        """Count where `verdict` is YES; tell whether it was."""
+        if self.verdict(kind, count, alone=alone) is not YES:
             return False
-        self.used[kind] = used
-        self.unsent[kind] = unsent
-        self.dirty.add(self.period)
-        self._counts()[kind] += count
+        self.add(kind, count)
         return True
-
-    def _counts(self) -> Counts:
-        counts = self._own.get(self.period)
-        if counts is None:
-            counts = self._own[self.period] = [0, 0, 0]
-        return counts
 
     def take_back(self, kind: int, count: int, period: int) -> None:
         """Undo what was counted in a period, if that still counts; of turns, those that ended."""

@@ -25,6 +25,7 @@ __all__ = [
     "TakesTooLong",
     "Ticket",
     "TryApart",
+    "claimed",
     "run_group",
     "run_guarded",
     "settle",
@@ -74,18 +75,23 @@ class TakesTooLong(Exception):
         self.ticket = ticket
 
 
+def claimed(ticket: Ticket) -> asyncio.Future[object] | None:
+    """End a ticket; return where its outcome is awaited, `None` where it has one or nobody waits any more."""
+    if ticket.ended:
+        return None
+    ticket.ended = True
+    return None if ticket.future.done() else ticket.future
+
+
 def settle(outcome: Outcome) -> None:
     """Hand an outcome to who waits for it; a ticket's first one counts."""
-    ticket = outcome.ticket
-    if ticket.ended:
-        return
-    ticket.ended = True
-    if ticket.future.done():
+    future = claimed(outcome.ticket)
+    if future is None:
         return
     if outcome.error is None:
-        ticket.future.set_result(outcome.result)
+        future.set_result(outcome.result)
     else:
-        ticket.future.set_exception(outcome.error)
+        future.set_exception(outcome.error)
 
 
 async def run_group(connection: Connection, group: Sequence[Ticket], *, writer: str, number: int) -> Sequence[Outcome]:

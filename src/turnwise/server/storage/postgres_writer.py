@@ -33,6 +33,7 @@ from turnwise.server.storage.postgres_group import (
     TakesTooLong,
     Ticket,
     TryApart,
+    claimed,
     run_group,
     run_guarded,
     settle,
@@ -282,10 +283,8 @@ class PostgresWriter:
         for ticket in group:
             if ticket.job not in done:
                 rest.append(ticket)
-            elif not ticket.ended:
-                ticket.ended = True
-                if not ticket.future.done():
-                    ticket.future.set_result(None)
+            elif (future := claimed(ticket)) is not None:
+                future.set_result(None)
         return rest
 
     def _end(self, outcomes: Sequence[Outcome]) -> None:
