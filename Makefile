@@ -13,12 +13,13 @@ export PYTHON
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help chat test check bench format lock node clean
+.PHONY: help chat test check lint bench format lock node clean
 
 help:
 	@echo 'make chat      talk to a bot in this terminal; everything it needs is installed into .venv first'
 	@echo 'make test      the whole test suite, with the coverage of the client'
-	@echo 'make check     format, lint and types'
+	@echo 'make lint      format, lint and types'
+	@echo 'make check     the same, and the tests'
 	@echo 'make bench     the benchmarks, each beside a floor or a peer measured in the same run'
 	@echo 'make format    format the code and sort its imports'
 	@echo 'make lock      write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade for the newest versions)'
@@ -38,7 +39,11 @@ test: .venv/.dev $(NODE_SDK)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-check: .venv/.dev
+# One after the other, also under -j: what the linters find is told first.
+check: lint
+	@$(MAKE) --no-print-directory test
+
+lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(CHECKED)
