@@ -257,6 +257,7 @@ class _Client:
 
 def _into(reply: Reply) -> Callable[[MutableMapping[str, object]], Awaitable[None]]:
     async def send(message: Mapping[str, object]) -> None:
+        await reply.reading.wait()
         if message["type"] == "http.response.start":
             assert not reply.status, "an answer begins once"
             reply.status = msgspec.convert(message["status"], int)
@@ -264,7 +265,6 @@ def _into(reply: Reply) -> Callable[[MutableMapping[str, object]], Awaitable[Non
             reply.headers = {name.decode(): value.decode() for name, value in pairs}
         else:
             assert not reply.complete, "an answer ends once"
-            await reply.reading.wait()
             reply.chunks.append(msgspec.convert(message.get("body", b""), bytes))
             reply.complete = not message.get("more_body", False)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.server.asgi import Api
+from tests.server.asgi import Api, Reply
 
 from turnwise.server.settings import Settings
 
@@ -161,6 +161,23 @@ class TestPings:
         assert streamed.types[0] == "ping"
         assert streamed.data(-1)["code"] == "CONFLICT"
         assert ((await awaited).status, (await awaited).code) == (409, "CONFLICT")
+        api.models.scripted["slow"].go_on.set()
+        await first
+
+    async def test_a_failure_while_a_slow_client_takes_the_first_ping_is_told(self, api: Api) -> None:
+        conversation = await api.conversation(model="slow")
+        path = f"/api/v1/conversation/{conversation}/complete"
+        first = asyncio.create_task(api("POST", path, {"text": "1"}))
+        await asyncio.sleep(0.05)
+        reply = Reply()
+        reply.reading.clear()
+        second = asyncio.create_task(api("POST", path, {"text": "2"}, accept="application/jsonl", reply=reply))
+        third = await api("POST", path, {"text": "3"})
+        assert third.status == 409  # so the second, which came before it, has failed by now
+        reply.reading.set()
+        await second
+        assert reply.types == ["ping", "error"]
+        assert reply.data(-1)["code"] == "CONFLICT"
         api.models.scripted["slow"].go_on.set()
         await first
 

@@ -153,7 +153,7 @@ class Renderer:
 
     async def _render_events(self, exchange: HttpExchange, turn: Turn, reader: Reader) -> None:
         form = exchange.form
-        seen = 0
+        seen, done = 0, False
         while not reader.is_released():
             if not await turn.more(seen, self._ping_interval):
                 batch = encode_events((PingEvent(created_at=self._clock()),), form)
@@ -163,11 +163,11 @@ class Renderer:
                 events: Sequence[Event] = turn.events[seen:]
                 seen += len(events)
                 batch = encode_events(events, form) if events else b""
-                if turn.done and turn.failure is not None:
+                done = turn.done  # as of what the batch tells: the turn may end while it is being sent
+                if done and turn.failure is not None:
                     batch += self._failure(turn.failure, form)
             if not exchange.status:
                 await exchange.begin(CONTENT_TYPES[form])
-            done = turn.done and seen == len(turn.events)
             await exchange.chunk(batch, more=not done)
             if done:
                 return

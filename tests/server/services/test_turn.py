@@ -37,6 +37,16 @@ async def test_waiting_ends_after_its_timeout() -> None:
     assert not turn._waiting
 
 
+async def test_an_end_in_the_moment_in_which_a_wait_is_over_is_seen() -> None:
+    turn = Turn()
+    waiting = asyncio.create_task(turn.more(0, timeout=60))
+    await asyncio.sleep(0)
+    for waiter in turn._waiting:
+        waiter.set_result(False)
+    turn.finish(failure=Unavailable("gone"))
+    assert await waiting
+
+
 async def test_a_wait_is_over_in_its_own_time_beside_longer_ones_and_after_events(stalls: Stalls) -> None:
     turn = Turn()
     longer = asyncio.create_task(turn.more(0, timeout=60))

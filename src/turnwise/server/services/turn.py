@@ -92,7 +92,8 @@ class Turn:
         if timeout is not None and (self._timer is None or deadline < self._timer.when()):
             self._look_at(deadline, loop)
         try:
-            return await waiter
+            # What came in the moment in which the time was over has come.
+            return await waiter or len(self.events) > seen or self.done
         finally:
             self._waiting.pop(waiter, None)
 
