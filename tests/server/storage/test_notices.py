@@ -25,7 +25,7 @@ from turnwise.server.storage.jobs.notices import Notice, tell
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.notices import LARGEST
 from turnwise.server.storage.postgres import PostgresStorage
-from turnwise.server.storage.postgres_notices import payloads
+from turnwise.server.storage.postgres_notices import PostgresNotices, payloads
 from turnwise.server.storage.sqlite import SqliteStorage
 
 TOPIC = "test"
@@ -95,6 +95,8 @@ class Scene:
         storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)
         await storage.open()
         self.stack.push_async_callback(storage.close)
+        while isinstance(storage.notices, PostgresNotices) and not storage.notices.listening:
+            await asyncio.sleep(0.001)  # a storage opens after a second without the connection that listens
         ear.missed = 0
         return Process(storage, ear, self.stack)
 
