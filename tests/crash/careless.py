@@ -17,7 +17,7 @@ from turnwise._entry import main
 from turnwise.server.services import lease
 from turnwise.server.storage.jobs import journal, turns
 from turnwise.server.storage.jobs.rows import Database, run
-from turnwise.server.storage.journal import Flush
+from turnwise.server.storage.journal import Flush, Place
 
 WRITES = ("mine", "run_stateless", "step", "settle")
 
@@ -32,7 +32,7 @@ def ignore_attempts() -> None:
     cheat(WRITES, "ignores the process")
     flush = journal.flush
 
-    def flush_all(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
+    def flush_all(db: Database, flushes: Sequence[Flush]) -> tuple[list[Place], list[str]]:
         _, cancelled = flush(db, flushes)
         return [], cancelled
 

@@ -8,6 +8,7 @@ __all__ = [
     "ContentTooLarge",
     "DomainError",
     "Forbidden",
+    "InDoubt",
     "LimitsReached",
     "MethodNotAllowed",
     "NotAuthenticated",
@@ -124,6 +125,10 @@ class Unavailable(DomainError):
 
     status = 503
     code = "SERVICE_UNAVAILABLE"
+
+
+class InDoubt(Unavailable):
+    """Nobody can tell now whether what was to be stored was."""
 
 
 class Upstream(DomainError):

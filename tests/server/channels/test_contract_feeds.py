@@ -135,3 +135,30 @@ async def test_what_is_held_is_heard_when_it_is_released_and_what_another_hold_f
         await scene.flush(feed)
         feed.close()
     assert await scene.kept(history=9) == [2, 3]
+
+
+async def test_what_was_held_and_is_stored_is_told_though_nobody_released_it(scene: ChannelScene) -> None:
+    async with scene.channels.subscribe(ACCOUNT, CHANNEL) as batches:
+        feed = await scene.channels.feed(ACCOUNT, CHANNEL)
+        feed.say([b"1"])
+        await scene.flush(feed)
+        held = feed.hold([b"2", b"3"])
+        assert held is not None
+        await scene.store.publish([held])  # and the answer got lost
+        feed.close()
+        assert data_of(await read(batches, 1)) == [1]
+        assert data_of(await rest(batches, 1)) == [2, 3]
+        await scene.publish(4)
+        assert data_of(await read(batches, 1)) == [4]
+
+
+async def test_what_was_held_and_is_not_stored_is_never_told(scene: ChannelScene) -> None:
+    async with scene.channels.subscribe(ACCOUNT, CHANNEL) as batches:
+        feed = await scene.channels.feed(ACCOUNT, CHANNEL)
+        feed.say([b"1"])
+        await scene.flush(feed)
+        feed.hold([b"2", b"3"])
+        feed.close()
+        await scene.publish(4)
+        assert data_of(await read(batches, 2)) == [1, 4]
+    assert await scene.kept(history=9) == [1, 4]

@@ -26,12 +26,12 @@ class Paper:
         self.cancelled: set[str] = set()
         self.looks = 0
 
-    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[Place], Sequence[str]]:
         await asyncio.sleep(0)
         if self.failures:
             raise self.failures.pop(0)
         self.commits.append(list(flushes))
-        return [flush.place.turn_id for flush in flushes if flush.place.turn_id in self.lost], []
+        return [flush.place for flush in flushes if flush.place.turn_id in self.lost], []
 
     async def cancelled_turns(self, process_id: str) -> Sequence[str]:
         assert process_id == "p"
@@ -157,8 +157,8 @@ async def test_a_flush_that_fails_is_tried_again_before_what_comes_after_it(flus
     paper.failures = [Unavailable("The disk is full.")] * 2
     with working(flusher, "a", Script("One ", "two ", "three")):
         await until(lambda: paper.text("a") == "One two three")
-    assert [flush.text for flush in paper.commits[0]] == ["One ", "two ", "three"]
-    assert [flush.again for flush in paper.commits[0]] == [True, True, False]
+    flushed = [(flush.text, flush.again) for commit in paper.commits for flush in commit]
+    assert flushed == [("One ", True), ("two ", False), ("three", False)]
 
 
 async def test_a_flush_that_is_refused_is_dropped_and_the_next_ones_are_not(
@@ -209,3 +209,18 @@ async def test_a_turn_that_was_adopted_again_is_watched_when_its_earlier_attempt
     with working(flusher, "a", Script("", "", "", "again")):
         earlier.__exit__(None, None, None)
         await until(lambda: paper.text("a") == "again")
+
+
+async def test_a_feed_is_not_asked_for_more_before_what_it_gave_is_stored(flusher: Flusher, paper: Paper) -> None:
+    takes: list[int] = []
+
+    class Counting(Said):
+        def take(self) -> Publication | None:
+            takes.append(len(paper.failures))
+            return super().take()
+
+    paper.failures = [Unavailable("The disk is full.")] * 3
+    with working(flusher, "a", Script()) as turn:
+        turn.feed = cast("Feed", Counting())
+        await until(lambda: len(paper.commits) > 1)
+    assert takes[:2] == [3, 0]

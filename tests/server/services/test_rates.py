@@ -358,3 +358,22 @@ def test_a_message_that_was_not_stored_is_not_counted() -> None:
         return [await goes_through(meter.storing(1, store)(once))]
 
     assert quickly(scenario) == [True]
+
+
+def test_a_session_is_counted_too_when_its_dispatch_waited_for_longer_than_limits_look_back() -> None:
+    async def scenario() -> tuple[bool, list[int]]:
+        database = Database()
+        rates = await process(database, requests=1000, session=Allowance(turns=1))
+        waits = Meter(rates, "someone", "token")
+        await waits.dispatch(None, messages=1)
+        for _ in range(80):  # others of the account ask meanwhile
+            await Meter(rates, "someone").request()
+            await asyncio.sleep(1)
+        await Meter(rates, "someone").request()
+        async with waits.room():
+            another = await goes_through(Meter(rates, "someone", "token").turn(None, messages=1))
+            await asyncio.sleep(6)
+        await rates.close()
+        return another, [period for _, period, _ in database.rows if period < 0]
+
+    assert quickly(scenario) == (False, [])

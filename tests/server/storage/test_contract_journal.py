@@ -45,7 +45,7 @@ async def assert_lost(scene: Scene, place: Place) -> None:
     outcomes = await asyncio.gather(*tries.values(), return_exceptions=True)
     assert dict(zip(tries, map(type, outcomes), strict=True)) == dict.fromkeys(tries, TurnLost)
     flushed = await scene.storage.flush([Flush(place=place, text="zombie", tokens=1, published=published("1"))])
-    assert flushed == ([place.turn_id], [])
+    assert flushed == ([place], [])
     assert await scene.storage.stored_seqs([(scene.me, "channel")]) == [0]
 
 
@@ -353,7 +353,7 @@ async def test_turns_of_several_processes_are_flushed_together_and_the_lost_are_
     await settle(scene, places[1])
     await scene.storage.cancel_turn(scene.me, conversation_id=ids[2])
     lost, cancelled = await scene.storage.flush([Flush(place=place, text="x", tokens=1) for place in places])
-    assert (lost, cancelled) == ([places[1].turn_id], [places[2].turn_id])
+    assert (lost, cancelled) == ([places[1]], [places[2].turn_id])
     assert [(await found(scene, id_)).text for id_ in ids] == ["x", "", "x", "x"]
 
 

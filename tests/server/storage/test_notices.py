@@ -95,8 +95,9 @@ class Scene:
         storage.notices.subscribe(TOPIC, heard=ear.hear, missed=ear.miss)
         await storage.open()
         self.stack.push_async_callback(storage.close)
-        while isinstance(storage.notices, PostgresNotices) and not storage.notices.listening:
-            await asyncio.sleep(0.001)  # a storage opens after a second without the connection that listens
+        # A storage opens after a second without the connection that listens.
+        while isinstance(storage.notices, PostgresNotices) and not storage.notices.listening:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
         ear.missed = 0
         return Process(storage, ear, self.stack)
 

@@ -18,7 +18,7 @@ from tests.server.storage.scene import HOUR, START, StillClock, conversation, me
 from tests.server.storage.wire import Wire
 from tests.stalls import Stalls
 
-from turnwise.server.errors import Unavailable
+from turnwise.server.errors import InDoubt, Unavailable
 from turnwise.server.storage.base import Account, AlreadyDone, Exchange
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.journal import Flush, Place
@@ -275,7 +275,7 @@ async def test_silent_wire_ends_in_a_refusal_within_the_statement_timeout(outage
         storage.fetch_conversation(ME, id_),
         return_exceptions=True,
     )
-    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    assert [type(answer) for answer in answers] == [InDoubt, Unavailable]
     assert "may have been or not" in str(answers[0])
     assert time.monotonic() - begin < 10 + stalls.allowance
     wire.mute = False

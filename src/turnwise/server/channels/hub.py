@@ -226,7 +226,9 @@ class Hub:
         if self.feed is feed:
             self.taken()
             self.feed = None
-            self.seen = max(self.seen, feed.end - 1)
+            if feed.taken:
+                self.seen = max(self.seen, feed.end - 1)
+            # Else what it left may be stored, though it could not hear of that: it is read from there.
             if self._offered > self.seen:
                 self.keep_up()
 

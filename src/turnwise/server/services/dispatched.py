@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from turnwise.server.channels.base import Channels
-from turnwise.server.errors import DomainError, Unavailable
+from turnwise.server.errors import DomainError, InDoubt, Unavailable
 from turnwise.server.services.dispatch import Ask, Slots, exchange_of
 from turnwise.server.services.engine import BROKEN, Engine
 from turnwise.server.services.lease import Lease
@@ -80,6 +80,9 @@ class DispatchedTurns:
         """Store a turn, and run it here or leave it to others; give back what it took where its channel has one."""
         try:
             known = await self._storage.queue_turn(new, once=once)
+        except InDoubt:
+            self._run(_row_of(new), meter)  # where it was not stored, it ends like one that was lost
+            raise
         except Exception:
             taken.give_back()
             raise
@@ -152,7 +155,7 @@ class DispatchedTurns:
                 await self._run_stored(turn, row, meter)
             return
         while True:
-            turn.waits = True
+            turn.waits = row.state == "waiting"
             async with self._slots.one_of(row.account_id), meter.room():
                 turn.waits = False
                 try:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from turnwise.server.errors import DomainError, NotFound, Unavailable, Upstream
+from turnwise.server.errors import DomainError, InDoubt, NotFound, Unavailable, Upstream
 from turnwise.server.ids import Clock
 from turnwise.server.models.base import Finish, FunctionCall, Model, ModelConfig, ModelError, Models, Prompt
 from turnwise.server.services.activity import activity_message, stored_arguments
@@ -63,6 +63,12 @@ class Engine:
         except asyncio.CancelledError:
             if not turn.lost:
                 await exchange.withdraw(turn)
+            raise
+        except InDoubt as error:
+            # If it was begun after all, it must not hold its conversation. A dispatched turn is put back instead.
+            if not goes_on(turn):
+                turn.finish(failure=error)  # nobody waits for the database to say so
+                await exchange.withdraw(turn, error)
             raise
         if isinstance(begun, Replayed):
             turn.hold(begun.events)
@@ -259,7 +265,7 @@ class Loop:
         self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
     ) -> None:
         step = self._step(messages, finish, pending)
-        cancelled = await _unbroken(self._exchange.step(self._turn, step, self._progress))
+        cancelled = await _unbroken(self._step_in_order(step))
         self._made += messages
         self._note(messages)
         self._told += [*(self._reply.retold() if finish is not None else []), *step.events]
@@ -267,6 +273,10 @@ class Loop:
             self._reply = Reply(self._engine.clock)
         if cancelled:
             raise asyncio.CancelledError
+
+    async def _step_in_order(self, step: Step) -> None:
+        await self._engine.flusher.stored(self._exchange.place)
+        await self._exchange.step(self._turn, step, self._progress)
 
     def _step(
         self, messages: Sequence[TextMessage], finish: Finish | None, pending: Sequence[FunctionCall] = ()
@@ -301,6 +311,7 @@ class Loop:
         step = replace(step, events=[*step.events, CompleteEndEvent(created_at=self._engine.clock())])
         ended = self._ended(reason, self._reply.retold() if finish is not None else [])
         try:
+            await self._engine.flusher.stored(self._exchange.place)
             events = await self._exchange.end(self._turn, step, ended, self._progress)
         except NotFound as gone:
             self._gone(gone)
@@ -325,6 +336,7 @@ class Loop:
             events.append(failed(moment, failure))
         step = Step(messages=messages, events=events)
         try:
+            await self._engine.flusher.stored(self._exchange.place)
             told = await self._exchange.interrupt(turn, step, interruption, ended, self._progress)
         except NotFound as gone:
             self._gone(gone)

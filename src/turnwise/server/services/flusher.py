@@ -30,6 +30,8 @@ SHORT_TICK: Final = 0.02
 A_DISPATCH: Final = 0.0003
 """Seconds by which each dispatched turn prolongs a short tick, up to `TICK`."""
 LOOK_SECONDS: Final = 0.1
+TRIES: Final = 2
+"""Commits for which a turn waits that is to write what comes after what they bring."""
 TEXTS_AT_ONCE: Final = 100
 """Where more turns speak, a tick takes the texts of about so many."""
 
@@ -77,6 +79,8 @@ class Flusher:
         self._watched: dict[str, Watched] = {}
         self._unsent: list[Flush] = []
         self._numbers = itertools.count()
+        self._tried: asyncio.Future[Unavailable | None] | None = None
+        """Where the outcome of the next commit, or of the one under way, is awaited."""
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -94,12 +98,31 @@ class Flusher:
             if self._watched.get(place.turn_id) is watched:  # one that was adopted again is known under the same id
                 del self._watched[place.turn_id]
 
+    async def stored(self, place: Place | None) -> None:
+        """Wait until what was taken of a turn is stored, so that what the turn writes now does not come before it.
+
+        Raises `Unavailable` where that fails, and fails again.
+        """
+        failure: Unavailable | None = None
+        for _ in range(TRIES):
+            if self._task is None or not self._lacks(place):
+                return
+            if self._tried is None:
+                self._tried = asyncio.get_running_loop().create_future()
+            failure = await asyncio.shield(self._tried)
+        if failure is not None and self._lacks(place):
+            raise failure
+
+    def _lacks(self, place: Place | None) -> bool:
+        return any(flush.place == place for flush in self._unsent)
+
     async def close(self) -> None:
         """Stop."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+            self._tell(None)
 
     async def _flush_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -109,6 +132,7 @@ class Flusher:
             begun = loop.time()
             if not self._watched:
                 self._task = None
+                self._tell(None)
                 return
             try:
                 await self._flush(tick)
@@ -118,9 +142,11 @@ class Flusher:
             except Unavailable as error:
                 logger.warning("journaling failed; it is tried again: %s", error)
                 self._unsent = [replace(flush, again=True) for flush in self._unsent]
+                self._tell(error)
             except Exception:
                 logger.exception("journaling failed")
                 self._unsent = []
+                self._tell(None)
 
     def _pause(self, took: float) -> float:
         """Return how long to wait for the next tick; the last one took so many seconds."""
@@ -132,15 +158,24 @@ class Flusher:
 
     async def _flush(self, tick: int) -> None:
         rounds = max(1, len(self._watched) // TEXTS_AT_ONCE)
-        due = [watched for watched in self._watched.values() if watched.due(tick, rounds)]
+        behind = {flush.place for flush in self._unsent}  # a feed is asked for more when it has what it gave
+        due = [each for each in self._watched.values() if each.place not in behind and each.due(tick, rounds)]
         self._unsent += [flush for flush in (watched.take() for watched in due) if flush is not None]
         if self._unsent:
             lost, cancelled = await self._journal.flush(self._unsent)
             self._unsent = []
-            for turn_id in lost:
-                if turn_id in self._watched:
-                    self._watched[turn_id].turn.lose()
+            self._tell(None)
+            for place in lost:
+                watched = self._watched.get(place.turn_id)
+                if watched is not None and watched.place == place:  # another attempt has another place
+                    watched.turn.lose()
             self._cancel(cancelled)
+
+    def _tell(self, failure: Unavailable | None) -> None:
+        """Tell turns that wait for it what became of a commit."""
+        tried, self._tried = self._tried, None
+        if tried is not None:
+            tried.set_result(failure)
 
     async def _look(self) -> None:
         """Ask for turns that were cancelled through another process, however quiet they are."""

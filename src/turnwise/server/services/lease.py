@@ -129,10 +129,10 @@ class Lease:
         loop = asyncio.get_running_loop()
         while not self._retired:
             room = self._room()
+            self._left = room <= 0  # before it is asked: what is left, or room that comes, meanwhile counts
             limit = min(ADOPT_AT_ONCE, room) if room > 0 else ADOPT_AT_ONCE
             rows = await self._journal.claim_lapsed(self.process_id, limit=limit, now=self._clock(), waiting=room > 0)
             self._adopt(rows)
-            self._left = room <= 0
             if not rows:
                 return
             if loop.time() >= until:

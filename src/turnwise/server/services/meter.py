@@ -199,7 +199,7 @@ class Meter:
         if rates is None:
             return []
         period = rates.period()
-        if not self._known or self._known[0].period != period:
+        if not self._known or any(use.period != period for use in self._known):
             self._known = rates.uses(self._subjects, period)
         return self._known
 

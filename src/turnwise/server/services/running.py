@@ -76,8 +76,7 @@ class RunningTurns:
     def abort_all(self, reason: str) -> None:
         """End the turns that are not lost."""
         for running in self._all():
-            if not running.turn.lost:
-                running.turn.abort(reason)
+            running.turn.abort(reason)
 
     def abort_in(self, conversation_id: str, reason: str, failure: DomainError) -> None:
         """End the turns of a conversation, those that wait too; their readers are told `failure`."""

@@ -116,8 +116,9 @@ class Turn:
     # Ends
 
     def abort(self, reason: str, *, cancelled: bool = False, failure: DomainError | None = None) -> None:
-        """End the turn now, unless it is about to end by itself; what was said is kept."""
-        if self.task is not None and not self.done and not self._settling and self.abort_reason is None:
+        """End the turn now, unless it is about to end by itself, or is lost; what was said is kept."""
+        over = self.done or self.lost or self._settling
+        if self.task is not None and not over and self.abort_reason is None:
             self.abort_reason, self.abort_failure = reason, failure
             self.cancelled = cancelled
             self._cancel()

@@ -292,8 +292,8 @@ class Journal(ChannelStore, WaitStore, Protocol):
         """Let a queued or adopted dispatch without a conversation run, likewise. Raises `TurnLost`."""
         ...
 
-    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
-        """Journal what running turns made, in one commit; return ids of turns that are lost, and to be cancelled."""
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[Place], Sequence[str]]:
+        """Journal what running turns made, in one commit; return places that are lost, and turns to be cancelled."""
         ...
 
     async def cancelled_turns(self, process_id: str) -> Sequence[str]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 import asyncpg
 
-from turnwise.server.errors import Unavailable
+from turnwise.server.errors import InDoubt, Unavailable
 from turnwise.server.ids import new_id
 from turnwise.server.storage.jobs.notices import Notice
 from turnwise.server.storage.jobs.statements import load
@@ -300,7 +300,7 @@ class PostgresWriter:
         for ticket in group:
             if self._closed or ticket.since + PATIENCE < now:
                 unknown = self._doubt is not None and ticket in self._doubt.group
-                settle(Outcome(ticket, error=Unavailable(UNKNOWN, retry_after=1) if unknown else away(error)))
+                settle(Outcome(ticket, error=InDoubt(UNKNOWN, retry_after=1) if unknown else away(error)))
 
     def _note(self, number: int) -> str:
         """Return what notes that a group of this number was committed; it is sent along with BEGIN, without values."""

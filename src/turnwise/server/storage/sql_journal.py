@@ -107,7 +107,7 @@ class SqlJournal(SqlDatabase):
             channels=_channels(published),
         )
 
-    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[str], Sequence[str]]:
+    async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[Place], Sequence[str]]:
         channels = _channels(*(item.published for item in flushes))
         return await self._write(lambda db: journal.flush(db, flushes), channels=channels)
 

@@ -137,19 +137,19 @@ def queue_turn(db: Database, turn: NewTurn, *, once: Once | None, now: int) -> T
     return to_turn(db, run(db, SQL["of_channel"], turn.account_id, turn.channel_id).fetchone())
 
 
-def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[str], list[str]]:
+def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[Place], list[str]]:
     unfinished: dict[tuple[str, str, int], bool] = {}
     for process_id in {item.place.process_id for item in flushes}:
         for id_, attempt, cancel in run(db, SQL["unfinished_of"], process_id).fetchall():
             unfinished[process_id, id_, attempt] = bool(cancel)
     held: list[Flush] = []
-    lost: list[str] = []
+    lost: list[Place] = []
     cancelled: list[str] = []
     for item in flushes:
         place = item.place
         cancel = unfinished.get((place.process_id, place.turn_id, place.attempt))
         if cancel is None:
-            lost.append(place.turn_id)
+            lost.append(place)
             continue
         if not (item.again and _is_stored(db, item)):
             held.append(item)
