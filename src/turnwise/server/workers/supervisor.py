@@ -91,6 +91,8 @@ class Post:
     """How many workers in a row ended soon after their start."""
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a successor is started."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when another worker has it."""
 
     @property
     def pause(self) -> float:
@@ -142,14 +144,19 @@ class Supervisor:
             raise
         logger.info("a worker is ready", extra={"fields": {"worker": worker.pid}})
         post.worker = worker
+        post.changed.set()
 
     async def _keep(self, post: Post) -> None:
         """See to it that a place is taken."""
         while (worker := post.worker) is not None:
+            post.changed.clear()
+            await _first_of(worker.ended(), post.changed.wait())
+            if post.worker is not worker:  # it was replaced on purpose, and is seen off; its successor may die before
+                continue
             how = await worker.ended()
             self._alive.discard(worker)
             async with post.changing:
-                if post.worker is worker:  # it was not replaced on purpose
+                if post.worker is worker:
                     logger.warning("a worker ended %s; another takes its place", how, extra=_named(worker))
                     post.early_ends = post.early_ends + 1 if worker.age < SHORT_LIFE else 0
                     await self._refill(post)
@@ -280,7 +287,9 @@ def _named(worker: WorkerProcess) -> dict[str, object]:
 async def _first_of(*some: Awaitable[object]) -> None:
     """Wait until one has ended, and leave those alone that were tasks before."""
     tasks = [asyncio.ensure_future(one) for one in some]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for one, task in zip(some, tasks, strict=True):
-        if one is not task:
-            task.cancel()
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one, task in zip(some, tasks, strict=True):
+            if one is not task:
+                task.cancel()
