@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import msgspec
 import pytest
-from tests.server.services.stage import ACCOUNT, Process, Stage, until
-from tests.server.services.test_turns import asked, data, ended, halfway, text_of, types
+from tests.server.services.stage import ACCOUNT, Process, Stage, call, finish, until
+from tests.server.services.test_turns import WEATHER, asked, data, ended, halfway, text_of, types
 
 from turnwise.server.errors import InDoubt, Unavailable
+from turnwise.server.models.base import TextDelta
 from turnwise.server.services.turns import TurnSettings
+from turnwise.types.conversation import ConversationCompleteRequest
 
 AWAY = Unavailable("The database is away.")
 IN_DOUBT = InDoubt("It may have been stored or not.")
@@ -119,6 +122,27 @@ async def test_a_dispatch_of_which_nobody_knows_whether_it_was_stored_runs_if_it
     await process.dispatch(conversation)  # again, on the same channel
     async with asyncio.timeout(5):
         assert types(await process.heard())[-1] == "result"
+
+
+async def test_a_step_of_which_nobody_knows_whether_it_was_stored_is_stored_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await stage.process()
+    process.model.plans = [[[TextDelta("Let me see."), call(), finish("calls")]]]
+    conversation = await process.conversation()
+    step, lost = process.storage.store_step, iter([IN_DOUBT, AWAY])
+
+    async def answer_gets_lost(*args: object, **kwargs: object) -> None:
+        await step(*args, **kwargs)  # type: ignore[arg-type]
+        for error in lost:
+            raise error
+
+    monkeypatch.setattr(process.storage, "store_step", answer_gets_lost)
+    unanswered = {key: value for key, value in WEATHER.items() if key != "result"}
+    request = msgspec.convert({"text": "hi", "functions": [unanswered]}, ConversationCompleteRequest)
+    turn = await ended(process.turns.complete(ACCOUNT, conversation, request))
+    assert turn.failure is None
+    assert await process.texts(conversation) == ["hi", "Let me see.", ""]
 
 
 @pytest.mark.parametrize("how", ["fails at once", "fails while the end is stored"])

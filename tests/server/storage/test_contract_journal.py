@@ -288,6 +288,20 @@ async def test_end_of_a_key_that_has_its_answer_changes_nothing(scene: Scene) ->
 # What is journaled
 
 
+async def test_a_step_that_is_stored_is_not_stored_again(scene: Scene) -> None:
+    await scene.process()
+    id_ = await scene.conversation()
+    place = await scene.start(id_)
+    for steps in (b"1", b"1", b"2", b"2"):
+        said = Exchange(messages=[message(f"step {steps.decode()}", type="bot")])
+        await scene.storage.store_step(place, said, steps=steps, published=published(steps.decode()))
+    assert await scene.texts(id_) == ["hello", "step 1", "step 2"]
+    assert await scene.storage.stored_seqs([(scene.me, "channel")]) == [2]
+    await settle(scene, place)
+    with pytest.raises(TurnLost):
+        await scene.storage.store_step(place, NOTHING, steps=b"2")
+
+
 async def test_text_is_journaled_until_a_step_or_the_end(scene: Scene) -> None:
     await scene.process()
     id_ = await scene.conversation()

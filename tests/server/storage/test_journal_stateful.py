@@ -376,7 +376,7 @@ class Journaling(RuleBasedStateMachine):
     @rule(items=st.lists(st.tuples(places, WORDS), min_size=1, max_size=3, unique_by=lambda item: item[0].turn_id))
     def flush(self, items: Sequence[tuple[Place, str]]) -> None:
         flushes: list[Flush] = []
-        lost: list[str] = []
+        lost: list[Place] = []
         cancelled: list[str] = []
         for place, word in items:
             turn = self.model.turns[place.turn_id]
@@ -384,7 +384,7 @@ class Journaling(RuleBasedStateMachine):
             tokens = turn.tokens + 1
             flushes.append(Flush(place=place, text=text, tokens=tokens, published=self.publication(turn, text)))
             if not self.model.holds(place):
-                lost.append(turn.id)
+                lost.append(place)
                 continue
             turn.text += text
             turn.tokens = tokens

@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from turnwise.server.errors import Conflict, DomainError, NotFound, Unavailable
+from turnwise.server.errors import Conflict, DomainError, InDoubt, NotFound, Unavailable
 from turnwise.server.ids import Clock, NewId
 from turnwise.server.services.exchange import (
     Asked,
@@ -130,10 +130,20 @@ class StatefulExchange:
         _remember(progress, stored)
         progress.pending = list(step.pending)
         published = turn.hold(step.events)
-        exchange = Exchange(messages=stored, used=step.used)
-        await self._ground.journal.store_step(
-            self.place, exchange, steps=msgspec.json.encode(progress), tokens=progress.tokens, published=published
+        store = partial(
+            self._ground.journal.store_step,
+            self.place,
+            Exchange(messages=stored, used=step.used),
+            steps=msgspec.json.encode(progress),
+            tokens=progress.tokens,
+            published=published,
         )
+        try:
+            await store()
+        except InDoubt:
+            # A dispatched turn goes on after its last stored step, whichever that is.
+            if turn.feed is not None or not await insist(store):
+                raise
         turn.tell()
 
     async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:
@@ -335,15 +345,16 @@ async def withdraw(
             await insist(lambda: _settle(ground, place, turn, failure, stateful=stateful))
 
 
-async def insist(work: Callable[[], Awaitable[None]]) -> None:
-    """Do a short write, and again while the database does not answer."""
+async def insist(work: Callable[[], Awaitable[None]]) -> bool:
+    """Do a short write, and again while the database does not answer; tell whether it was done."""
     for delay in TRY_AGAIN:
         try:
             await work()
         except Unavailable:
             await asyncio.sleep(delay)
         else:
-            return
+            return True
+    return False
 
 
 async def _settle(ground: Ground, place: Place, turn: Turn, failure: DomainError | None, *, stateful: bool) -> None:

@@ -311,8 +311,9 @@ class Journal(ChannelStore, WaitStore, Protocol):
     ) -> None:
         """Store finished messages of a running turn, and how far it came, in one commit.
 
-        `tokens` is how many it made so far; what was flushed counts without. Raises `TurnLost`, and `NotFound`, having
-        stored nothing, where the conversation was deleted: then the turn is to be settled.
+        `tokens` is how many it made so far; what was flushed counts without. With the `steps` that are stored already
+        nothing is stored again. Raises `TurnLost`, and `NotFound`, having stored nothing, where the conversation was
+        deleted: then the turn is to be settled.
         """
         ...
 

@@ -183,9 +183,11 @@ def store_step(
     published: Publication | None,
     now: int,
 ) -> None:
-    values = steps, tokens, place.turn_id, place.attempt, place.process_id
-    row = cast("Row | None", run(db, SQL["step"], *values).fetchone())
+    mine = place.turn_id, place.attempt, place.process_id
+    row = cast("Row | None", run(db, SQL["step"], steps, tokens, *mine).fetchone())
     if row is None:
+        if run(db, SQL["is_stored_step"], *mine, steps).fetchone()[0]:
+            return
         raise _lost(place)
     account_id, conversation_id, journaled = cast("tuple[str, str | None, int]", row)
     if journaled:

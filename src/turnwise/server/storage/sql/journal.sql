@@ -155,9 +155,12 @@ SELECT tokens, text FROM turn_events WHERE turn = ? ORDER BY seq
 DELETE FROM turn_events WHERE turn = ?
 
 -- name: step
-UPDATE turns SET steps = ?, tokens = {tokens_fragment}
-WHERE {mine_fragment} AND state = 'running'
+UPDATE turns SET steps = ?1, tokens = {tokens_fragment}
+WHERE {mine_fragment} AND state = 'running' AND (steps IS NULL OR steps <> ?1)
 RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.turn = turns.id)
+
+-- name: is_stored_step
+SELECT EXISTS (SELECT 1 FROM turns WHERE {mine_fragment} AND state = 'running' AND steps = ?)
 
 -- name: settle
 UPDATE turns SET state = ?, reason = ?, ended_at = ?, request = x'', steps = NULL, tokens = {tokens_fragment}
