@@ -105,6 +105,8 @@ class Following(Transcript[T, R]):
         self._count = 0
         self._known = 0
         self._settled = 0
+        self._ended = False
+        self._faded = False
         own = call.options.get("retries")
         self._policy = RetryPolicy(
             retries=max(RECONNECTIONS, options.retries) if own is None else own,
@@ -138,6 +140,7 @@ class Following(Transcript[T, R]):
                 if channel is None:
                     answer: DispatchResult = yield Dispatch(self._dispatch())
                     self._channel = channel = answer.channel_id
+                    self._ended = answer.ended_at is not None
                 yield Subscribe(self._subscription(channel))
                 self._known = 0 if self._seq else self._count
                 self._lines = LineBuffer()
@@ -158,7 +161,7 @@ class Following(Transcript[T, R]):
 
     def _patience(self, attempt: int, problem: TurnwiseError) -> float:
         """Return how long to wait before the next attempt, or raise why there is none."""
-        cut = isinstance(problem, StreamInterrupted)
+        cut = isinstance(problem, StreamInterrupted) and not self._faded
         wanted = (cut or self._policy.wants(problem)) and not isinstance(problem, TotalTimeout)
         if wanted and attempt < self._policy.retries:
             return self._policy.wait(attempt, problem)
@@ -209,11 +212,16 @@ class Following(Transcript[T, R]):
             if told.type == "error":
                 problem = self._refused(told.data)
                 break
+            if told.type == "ping" and self._ended:  # all that is kept came before it
+                self._faded = True
+                break
             heard = heard or told.type != "nop"
             if told.type == "message" and self._is_new(told.seq) and _is_event(told.data):
                 fresh.append(bytes(told.data))
         if heard:
             yield b"\n".join(fresh)
+        if self._faded:
+            raise self._interrupted("The work has ended, and its events are no longer kept")
         if problem is not None:
             raise problem
 

@@ -12,21 +12,26 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import aclosing, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from turnwise._call import Call
+from turnwise._call import Call, CallOptions
 from turnwise._dispatch import ToolStreamCall
+from turnwise._errors import APIError
 from turnwise._streaming import AsyncStream, Stream
 from turnwise._transport.base import AsyncTransportResponse, TransportResponse
 from turnwise.resources.channel import publish_message
 from turnwise.tools import Tool, ToolCallEvent, ToolCallFailed, ToolCallFinished, ToolCallStarted
 from turnwise.types.channel import ChannelPublishResult
-from turnwise.types.event import WaitForChannelMessageBeginEvent, WaitForChannelMessageEndEvent
+from turnwise.types.event import (
+    WaitForChannelMessage,
+    WaitForChannelMessageBeginEvent,
+    WaitForChannelMessageEndEvent,
+)
 
 __all__ = ["AsyncToolStream", "ToolStream"]
 
@@ -58,6 +63,8 @@ class Pending:
     arguments: object
     id: str | None
     timeout: float | None
+    options: CallOptions = field(default_factory=CallOptions)
+    """Of the call that answers it."""
 
     def started(self) -> ToolCallEvent:
         """Return the event that tells of it."""
@@ -67,10 +74,24 @@ class Pending:
         """Return what a call that took too long comes to."""
         return TimeoutError(f"The function did not finish within {self.timeout:g} s")
 
+    def is_meant(self, ended: WaitForChannelMessage) -> bool:
+        """Tell whether a wait that ended was for this call."""
+        return ended.channel == self.channel and ended.id in {None, self.id}
+
+    def missed(self, ended: WaitForChannelMessage) -> Outcome | None:
+        """Return what the call comes to where its wait ended without its answer, which carries its id; else `None`."""
+        message = ended.message
+        told = cast("dict[str, object]", message) if isinstance(message, dict) else {}
+        if ended.id is None or told.get("id") == ended.id:
+            return None
+        return TimeoutError(f"The server waited no longer: {told.get('error') or 'another message came'}")
+
     def answer(self, outcome: Outcome) -> Publish:
         """Return the call that tells the server."""
         said = {"data": outcome.value} if isinstance(outcome, Returned) else {"error": _told(outcome)}
-        return publish_message(self.channel, message=said if self.id is None else {**said, "id": self.id})
+        return publish_message(
+            self.channel, message=said if self.id is None else {**said, "id": self.id}, **self.options
+        )
 
     def report(self, outcome: Outcome) -> ToolCallEvent:
         """Return the event that tells the caller."""
@@ -79,6 +100,12 @@ class Pending:
         return ToolCallFailed(
             name=self.tool.name, arguments=self.arguments, id=self.id, message=_told(outcome), error=outcome
         )
+
+
+def _options_of_answers(own: CallOptions) -> CallOptions:
+    """Return what of an exchange's options its answers need: what lets them pass, and not its key."""
+    headers = own.get("extra_headers", {})
+    return {"extra_headers": {name: value for name, value in headers.items() if name.lower() != "idempotency-key"}}
 
 
 def _told(error: BaseException) -> str:
@@ -97,6 +124,7 @@ class Calls(Generic[T]):
     def __init__(self, call: ToolStreamCall[T, R]) -> None:
         self._tools = call.box.tools
         self._timeout = call.tool_timeout
+        self._options = _options_of_answers(call.options)
         self._reports: deque[ToolCallEvent] = deque()
 
     def asked(self, event: object) -> Pending | None:
@@ -108,11 +136,12 @@ class Calls(Generic[T]):
         if tool is None:
             return None
         timeout = self._timeout if tool.timeout is msgspec.UNSET else tool.timeout
-        return Pending(tool, data.channel, (data.function or {}).get("args", {}), data.id, timeout)
+        arguments = (data.function or {}).get("args", {})
+        return Pending(tool, data.channel, arguments, data.id, timeout, self._options)
 
-    def ended(self, event: object) -> str | None:
-        """Return the channel whose call an event says has been answered."""
-        return event.data.channel if isinstance(event, WaitForChannelMessageEndEvent) else None
+    def ended(self, event: object) -> WaitForChannelMessage | None:
+        """Return the wait for a call that an event says has ended."""
+        return event.data if isinstance(event, WaitForChannelMessageEndEvent) else None
 
     def told(self, event: T, pending: Pending | None) -> list[T]:
         """Return what is to be told with an event: what has ended before it, and what it begins."""
@@ -150,14 +179,19 @@ class Thread:
             with suppress(RuntimeError):  # the loop is closed: the call has just ended
                 loop.call_soon_threadsafe(task.cancel)
 
+    def end(self, outcome: Outcome) -> None:
+        """Say what the call comes to; who says it first is right."""
+        with suppress(InvalidStateError):
+            self.outcome.set_result(outcome)
+
     def _work(self) -> None:
         try:
             value = self._pending.tool.call(self._pending.arguments)
             if inspect.isawaitable(value):
                 value = asyncio.run(self._await(value))
-            self.outcome.set_result(Returned(_as_json(value)))
+            self.end(Returned(_as_json(value)))
         except BaseException as error:  # noqa: BLE001 - whatever a tool raises is told to the model, exits included
-            self.outcome.set_result(error)
+            self.end(error)
 
     async def _await(self, value: Awaitable[object]) -> object:
         task = cast("asyncio.Task[object]", asyncio.current_task())
@@ -165,6 +199,34 @@ class Thread:
         if self._cancelled:  # looked at last, and set first by cancel(): one of the two sees the other
             task.cancel()
         return await value
+
+
+class Attended:
+    """A call in a thread, which another thread attends."""
+
+    def __init__(self, pending: Pending) -> None:
+        self.pending = pending
+        self.thread = Thread(pending)
+        self.over = threading.Event()
+        """Set when the call has ended, or its time is over."""
+        self.missed: Outcome | None = None
+        """What the call comes to where nobody waits for its answer any more."""
+
+    def outcome(self) -> Outcome:
+        """Wait for what the call comes to."""
+        try:
+            return self.thread.outcome.result(self.pending.timeout)
+        except TimeoutError:
+            self.thread.cancel()
+            return self.pending.late()
+        finally:
+            self.over.set()
+
+    def miss(self, outcome: Outcome) -> None:
+        """End a call that nobody waits for any more."""
+        self.missed = outcome
+        self.thread.cancel()
+        self.thread.end(outcome)
 
 
 class ToolStream(Stream[T, R]):
@@ -184,7 +246,7 @@ class ToolStream(Stream[T, R]):
         self._calls = Calls[T](call)
         self._publish = publish
         self._left = False
-        self._running: list[tuple[str, Thread, threading.Thread]] = []
+        self._running: list[tuple[Attended, threading.Thread]] = []
 
     def _flow(self) -> Generator[T, None, None]:
         try:
@@ -200,36 +262,54 @@ class ToolStream(Stream[T, R]):
             self._leave()
 
     def _begin(self, pending: Pending) -> None:
-        thread = Thread(pending)
-        attendant = _start(lambda: self._attend(pending, thread), f"answer of {pending.tool.name}")
-        self._running.append((pending.channel, thread, attendant))
+        call = Attended(pending)
+        self._running.append((call, _start(lambda: self._attend(call), f"answer of {pending.tool.name}")))
 
-    def _attend(self, pending: Pending, thread: Thread) -> None:
-        try:
-            outcome = thread.outcome.result(pending.timeout)
-        except TimeoutError:
-            thread.cancel()
-            outcome = pending.late()
+    def _attend(self, call: Attended) -> None:
+        outcome = call.outcome()
         if self._left:
             return
+        if call.missed is None:
+            outcome = self._answered(call.pending, outcome)
+        self._calls.report(call.pending, call.missed or outcome)
+
+    def _answered(self, pending: Pending, outcome: Outcome) -> Outcome:
         try:
             self._publish(pending.answer(outcome))
+        except APIError as refusal:  # of the result, say: that much can be told, so that the server need not wait
+            with suppress(Exception):
+                self._publish(pending.answer(refusal))
+            return refusal
         except Exception as error:  # noqa: BLE001 - no failure of a call ends the stream
-            outcome = error
-        self._calls.report(pending, outcome)
+            return error
+        return outcome
 
-    def _settle(self, channel: str | None) -> None:
-        """Wait for the news of a call whose end the server has told of."""
-        for each in [each for each in self._running if each[0] == channel]:
-            each[2].join(GRACE)
-            self._running.remove(each)
+    def _settle(self, ended: WaitForChannelMessage | None) -> None:
+        """Wait for the news of a call whose wait, as the server tells, has ended."""
+        if ended is None:
+            return
+        for call, attendant in [each for each in self._running if each[0].pending.is_meant(ended)]:
+            missed = call.pending.missed(ended)
+            if missed is not None:
+                call.miss(missed)
+            attendant.join(GRACE)
+            self._running.remove((call, attendant))
 
     def _leave(self) -> None:
         self._left = True
-        for _, thread, _ in self._running:
-            thread.cancel()
-        for _, _, attendant in self._running:
-            attendant.join()
+        for call, _ in self._running:
+            call.thread.cancel()
+        for call, _ in self._running:
+            call.over.wait()  # not for its answer, which may be on a slow way
+
+
+@dataclass(slots=True, eq=False)
+class Awaited:
+    """A call that a task attends."""
+
+    pending: Pending
+    missed: bool = False
+    """Whether nobody waits for its answer any more."""
 
 
 class AsyncToolStream(AsyncStream[T, R]):
@@ -248,7 +328,7 @@ class AsyncToolStream(AsyncStream[T, R]):
         super().__init__(call, connect)
         self._calls = Calls[T](call)
         self._publish = publish
-        self._running: list[tuple[str, asyncio.Task[None]]] = []
+        self._running: list[tuple[Awaited, asyncio.Task[None]]] = []
 
     async def _flow(self) -> AsyncGenerator[T, None]:
         try:
@@ -258,25 +338,47 @@ class AsyncToolStream(AsyncStream[T, R]):
                     pending = self._calls.asked(event)
                     told = self._calls.told(event, pending)
                     if pending is not None:
-                        self._running.append((pending.channel, asyncio.create_task(self._attend(pending))))
+                        self._begin(pending)
                     for each in told:
                         yield each
         finally:
             await self._leave()
 
-    async def _attend(self, pending: Pending) -> None:
-        outcome = await (_awaited(pending) if pending.tool.is_async else _threaded(pending))
+    def _begin(self, pending: Pending) -> None:
+        call = Awaited(pending)
+        self._running.append((call, asyncio.create_task(self._attend(call))))
+
+    async def _attend(self, call: Awaited) -> None:
+        outcome = await (_awaited(call.pending) if call.pending.tool.is_async else _threaded(call))
+        await self._tell(call, outcome)
+
+    async def _tell(self, call: Awaited, outcome: Outcome) -> None:
+        if not call.missed:  # it may have refused to be cancelled
+            self._calls.report(call.pending, await self._answered(call.pending, outcome))
+
+    async def _answered(self, pending: Pending, outcome: Outcome) -> Outcome:
         try:
             await self._publish(pending.answer(outcome))
+        except APIError as refusal:  # of the result, say: that much can be told, so that the server need not wait
+            with suppress(Exception):
+                await self._publish(pending.answer(refusal))
+            return refusal
         except Exception as error:  # noqa: BLE001 - no failure of a call ends the stream
-            outcome = error
-        self._calls.report(pending, outcome)
+            return error
+        return outcome
 
-    async def _settle(self, channel: str | None) -> None:
-        """Wait for the news of a call whose end the server has told of."""
-        for each in [each for each in self._running if each[0] == channel]:
-            await asyncio.wait([each[1]], timeout=GRACE)
-            self._running.remove(each)
+    async def _settle(self, ended: WaitForChannelMessage | None) -> None:
+        """Wait for the news of a call whose wait, as the server tells, has ended."""
+        if ended is None:
+            return
+        for call, task in [each for each in self._running if each[0].pending.is_meant(ended)]:
+            missed = call.pending.missed(ended)
+            call.missed = missed is not None
+            if missed is not None and task.cancel():
+                self._calls.report(call.pending, missed)
+            await asyncio.wait([task], timeout=GRACE)
+            if task.done():
+                self._running.remove((call, task))
 
     async def _leave(self) -> None:
         for _, task in self._running:
@@ -298,14 +400,16 @@ async def _awaited(pending: Pending) -> Outcome:
         return pending.late() if limit.expired() else error
 
 
-async def _threaded(pending: Pending) -> Outcome:
+async def _threaded(call: Awaited) -> Outcome:
+    pending = call.pending
     outcome = asyncio.wrap_future(Thread(pending).outcome)
     over = None if pending.timeout is None else asyncio.get_running_loop().time() + pending.timeout
     try:
         await asyncio.wait([outcome], timeout=pending.timeout)
     except asyncio.CancelledError:
         # A thread cannot be stopped; whoever leaves is told so by waiting for it.
-        await asyncio.wait([outcome], timeout=None if over is None else over - asyncio.get_running_loop().time())
+        if not call.missed:
+            await asyncio.wait([outcome], timeout=None if over is None else over - asyncio.get_running_loop().time())
         raise
     return outcome.result() if outcome.done() else pending.late()
 

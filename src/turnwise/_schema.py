@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import re
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Docstring", "Parameters"]
+__all__ = ["Docstring", "Parameters", "underlying"]
 
 JsonObject = dict[str, object]
 
@@ -58,21 +71,36 @@ def _entries(text: str) -> dict[str, str]:
     return entries
 
 
+def underlying(function: Callable[..., object]) -> Callable[..., object]:
+    """Return what a callable was before `functools.partial` filled arguments in."""
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[object]", function).func
+    return function
+
+
+def _filled(function: object) -> set[str]:
+    """The names of the arguments that `functools.partial` filled in by name; others are in no signature any more."""
+    return (
+        set(cast("functools.partial[object]", function).keywords) if isinstance(function, functools.partial) else set()
+    )
+
+
 class Parameters:
-    """The arguments of one callable.
+    """The arguments of one callable; those that `functools.partial` filled in are not the model's.
 
     Raises:
         TypeError: An argument has no type, cannot be given by name, or its type cannot be described to a model.
     """
 
     def __init__(self, name: str, function: Callable[..., object], described: Mapping[str, str]) -> None:
-        hints = _hints(name, function)
-        arguments = inspect.signature(function).parameters.values()
+        hints = _hints(name, underlying(function))
+        filled = _filled(function)
+        arguments = [each for each in inspect.signature(function).parameters.values() if each.name not in filled]
         for each in arguments:
             _check(name, each, hints)
         fields = [_field(each, hints[each.name]) for each in arguments]
         self._arguments = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
-        self.schema = _schema(name, self._arguments)
+        self.schema = _schema(name, self._arguments, [hints[each.name] for each in arguments])
         """JSON Schema of the arguments: an object."""
         properties = cast("dict[str, JsonObject]", self.schema["properties"])
         for each in arguments:
@@ -89,7 +117,7 @@ class Parameters:
         """
         if isinstance(arguments, str):
             arguments = cast("object", msgspec.json.decode(arguments))
-        read = msgspec.convert(arguments, self._arguments)
+        read = msgspec.convert(arguments, self._arguments, str_keys=True)  # as all keys of JSON are
         values = {name: cast("object", getattr(read, name)) for name in self._arguments.__struct_fields__}
         return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
@@ -123,18 +151,60 @@ def _field(parameter: inspect.Parameter, hint: object) -> tuple[str, object] | t
     return parameter.name, Union[hint, msgspec.UnsetType], msgspec.UNSET  # noqa: UP007 - hint is a value here
 
 
-def _schema(name: str, arguments: type[msgspec.Struct]) -> JsonObject:
+def _schema(name: str, arguments: type[msgspec.Struct], hints: Iterable[object]) -> JsonObject:
     try:
-        (root,), parts = msgspec.json.schema_components(
-            [arguments], schema_hook=_schema_of, ref_template="#/$defs/{name}"
+        records: dict[object, dict[str, object]] = {}
+        for hint in hints:
+            _find_records(hint, records)
+        (root, *others), parts = msgspec.json.schema_components(
+            [arguments, *records], schema_hook=_schema_of, ref_template="#/$defs/{name}"
         )
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, NameError) as problem:
         raise TypeError(
             f"an argument of the tool {name!r} has a type that cannot be described to a model: {problem}"
         ) from problem
-    schema = cast("JsonObject", parts.pop(str(root["$ref"]).removeprefix("#/$defs/")))
+    for record, fields in zip(others, records.values(), strict=True):
+        _describe(parts[_part(record)], fields)
+    schema = cast("JsonObject", parts.pop(_part(root)))
     schema.pop("title", None)
     return schema | ({"$defs": parts} if parts else {})
+
+
+def _part(reference: JsonObject) -> str:
+    return str(reference["$ref"]).removeprefix("#/$defs/")
+
+
+def _find_records(hint: object, found: dict[object, dict[str, object]]) -> None:
+    """Collect the Structs, dataclasses and TypedDicts that a type is made of, with the types of their fields."""
+    for each in get_args(hint):
+        _find_records(each, found)
+    kind = get_origin(hint) or hint
+    if not _is_record(kind) or hint in found:
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    names = dict(zip(hints, hints, strict=True))
+    if _is_struct(kind):
+        names = {field.name: field.encode_name for field in msgspec.structs.fields(cast("type[msgspec.Struct]", kind))}
+    found[hint] = {names[name]: hints[name] for name in names}
+    for each in found[hint].values():
+        _find_records(each, found)
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _is_record(kind: object) -> bool:
+    return _is_struct(kind) or is_typeddict(kind) or (isinstance(kind, type) and dataclasses.is_dataclass(kind))
+
+
+def _describe(part: JsonObject, fields: Mapping[str, object]) -> None:
+    """Add what `Annotated[..., "text"]` says of fields; what a `msgspec.Meta` says is there already."""
+    properties = cast("dict[str, JsonObject]", part["properties"])
+    for name, hint in fields.items():
+        text = _text(hint)
+        if text and name in properties:
+            properties[name]["description"] = text
 
 
 def _schema_of(kind: type) -> JsonObject:
@@ -146,7 +216,7 @@ def _schema_of(kind: type) -> JsonObject:
 
 def _text(hint: object) -> str | None:
     """Return what `Annotated[...]` says of an argument: a text, or that of a `msgspec.Meta`."""
-    if get_origin(hint) in {Union, types.UnionType}:
+    if get_origin(hint) in {Union, types.UnionType, Required, NotRequired}:
         return next((text for each in get_args(hint) if (text := _text(each))), None)
     if get_origin(hint) is not Annotated:
         return None

@@ -234,6 +234,8 @@ class Stream(Transcript[T, R]):
     def _flow(self) -> Generator[T, None, None]:
         source = self._open()
         try:
+            if self._closed:  # by another thread, while it opened
+                return
             for block in source.chunks():
                 yield from self._read(block)
             yield from self._finish()
@@ -303,6 +305,8 @@ class AsyncStream(Transcript[T, R]):
     async def _flow(self) -> AsyncGenerator[T, None]:
         source = await self._open()
         try:
+            if self._closed:  # by another task, while it opened
+                return
             async for block in source.achunks():
                 for event in self._read(block):
                     yield event

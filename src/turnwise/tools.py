@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
 
-from turnwise._schema import Docstring, Parameters
+from turnwise._schema import Docstring, Parameters, underlying
 from turnwise.types._base import OMIT, Omit
 from turnwise.types.event import CompleteEvent, StatelessCompleteEvent
 from turnwise.types.function import FunctionDefinition, FunctionResult
@@ -111,9 +111,10 @@ class Tool(Generic[P, R]):
         timeout: float | None | Omit = OMIT,
     ) -> None:
         """Make a tool; `tool` says how. `timeout` is in seconds, `None` is none."""
-        functools.update_wrapper(self, function)
-        docstring = Docstring(inspect.getdoc(function) if inspect.isroutine(function) else None)
-        self.name = _checked_name(name or cast("str", getattr(function, "__name__", "")), function)
+        plain = underlying(function)
+        functools.update_wrapper(self, plain)
+        docstring = Docstring(inspect.getdoc(plain) if inspect.isroutine(plain) else None)
+        self.name = _checked_name(name or cast("str", getattr(plain, "__name__", "")), function)
         self.description = description or docstring.description
         if not self.description:
             raise TypeError(
@@ -122,7 +123,7 @@ class Tool(Generic[P, R]):
             )
         self._parameters = Parameters(self.name, function, docstring.arguments)
         self._function = function
-        self.timeout = timeout
+        self.timeout = checked_limit(timeout)
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -184,14 +185,15 @@ def tool(
     """Make a callable a tool: `@tool`, `@tool(timeout=5)` or `tool(thing.method, name="look_up")`.
 
     Args:
-        function: A function, async or not, a bound method, or an object that can be called.
+        function: A function, async or not, a bound method, an object that can be called, or a `functools.partial` of
+            one: the model knows nothing of the arguments that are filled in.
         name: What the model calls it; the function's own name unless given.
         description: What it does; the docstring up to its first section unless given.
         timeout: How long a call may take, in seconds; `None` is for ever. Unless given, as `run` says.
 
     Raises:
         TypeError: It has no description, or an argument without a type, or of one that JSON cannot hold.
-        ValueError: Its name is none that models can use.
+        ValueError: Its name is none that models can use, or its time limit is none.
     """
     if function is None:
         return functools.partial(Tool[..., object], name=name, description=description, timeout=timeout)
@@ -223,6 +225,21 @@ class Toolbox:
 
 def _name_of(function: FunctionParam) -> object:
     return function.get("name") if isinstance(function, Mapping) else function.name
+
+
+L = TypeVar("L", float | None, float | None | Omit)
+
+
+def checked_limit(limit: L) -> L:
+    """Return a time limit for calls.
+
+    Raises:
+        ValueError: It is no number of seconds above 0, and not `None`.
+    """
+    given = cast("object", limit)
+    if given is not None and given is not OMIT and not (isinstance(given, (int, float)) and given > 0):
+        raise ValueError(f"{limit!r} is no time limit of a tool: give seconds, more than 0, or None for no limit")
+    return limit
 
 
 def _checked_name(name: str, function: Callable[..., object]) -> str:

@@ -187,6 +187,21 @@ def test_a_subscription_that_just_ends_is_taken_up_again(api: Driver, script: Sc
     assert follow(api)[1].text == "Hello."
 
 
+def test_events_that_are_no_longer_kept_are_not_waited_for(api: Driver, script: ScriptedTransport) -> None:
+    script.answer("POST", DISPATCH, json={"channelId": CHANNEL, "endedAt": 1.0})
+    script.answer("POST", SUBSCRIBE, events=[event("nop"), *numbered(token("Hel")), event("ping"), Pause(30)])
+    with pytest.raises(StreamInterrupted, match="no longer kept") as caught:
+        follow(api)
+    assert caught.value.text == "Hel"
+    assert len(subscriptions(script)) == 1
+
+
+def test_work_that_had_ended_is_followed_while_its_events_are_kept(api: Driver, script: ScriptedTransport) -> None:
+    script.answer("POST", DISPATCH, json={"channelId": CHANNEL, "endedAt": 1.0})
+    script.answer("POST", SUBSCRIBE, events=[event("nop"), *numbered(*WORK), event("ping")])
+    assert follow(api)[1].text == "Hello."
+
+
 def test_a_server_that_is_away_or_busy_is_waited_for(api: Driver, script: ScriptedTransport) -> None:
     script.answer("POST", DISPATCH, error=ConnectError("refused"))
     script.answer("POST", DISPATCH, error=ConnectionLost("broke"))

@@ -7,6 +7,7 @@ import contextvars
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.client.drivers import Awaiting, Blocking, Driver
 from tests.deployed import serving
 from tests.stalls import Stalls
 
-from turnwise import AsyncTurnwise, ConnectError, Turnwise
+from turnwise import AsyncTurnwise, ConnectError, ContentTooLargeError, PermissionDeniedError, Turnwise
 from turnwise._run import Pending, Thread
 from turnwise.server.embed import EmbeddedServer
 from turnwise.server.models.base import (
@@ -229,8 +230,8 @@ def begin(arguments: object = None, number: int = 1, **more: object) -> JsonObje
     return event("waitForChannelMessageBegin", {"channel": channel(number), "function": function, **more})
 
 
-def end(number: int = 1) -> JsonObject:
-    return event("waitForChannelMessageEnd", {"channel": channel(number)})
+def end(number: int = 1, **more: object) -> JsonObject:
+    return event("waitForChannelMessageEnd", {"channel": channel(number), **more})
 
 
 def run(driver: Driver, *tools: Any, **more: Any) -> list[Any]:
@@ -248,6 +249,14 @@ def test_a_result_carries_the_id_of_its_call(scripted: Driver, scene: Scene) -> 
     assert scene.published == [{"data": 3, "id": "k1"}]
     asked: Any = scene.script.requests[0].json
     assert asked["functions"][0]["result"] == {"channel": channel()}
+
+
+def test_headers_of_the_call_travel_with_its_answers_but_not_its_key(scripted: Driver, scene: Scene) -> None:
+    scene.completes(begin({"one": 1}), end())
+    run(scripted, add, extra_headers={"X-Way": "through", "Idempotency-Key": "k"})
+    asked, answered = scene.script.requests
+    assert asked.headers["x-way"] == answered.headers["x-way"] == "through"
+    assert asked.headers["idempotency-key"] == "k" != answered.headers["idempotency-key"]
 
 
 def test_a_call_without_an_id_gets_a_result_without_one(scripted: Driver, scene: Scene) -> None:
@@ -351,6 +360,91 @@ def test_a_result_that_cannot_be_sent_is_told_to_the_caller(scripted: Driver, sc
     scene.completes(begin({"one": 1}), end())
     _, failed = run(scripted, add)
     assert isinstance(failed.error, ConnectError)
+
+
+def test_of_a_result_that_the_server_refuses_the_server_is_told_at_once(scripted: Driver, scene: Scene) -> None:
+    scene.script.answer("POST", "*/publish", status=413, json={"message": "Too much.", "code": "CONTENT_TOO_LARGE"})
+    scene.completes(begin({"one": 1}, id="k1"), Pause(0.1), end(id="k1", message={"id": "k1", "error": "x"}))
+    _, failed = run(scripted, add)
+    assert isinstance(failed.error, ContentTooLargeError)
+    assert scene.published == [{"data": 3, "id": "k1"}, {"error": failed.message, "id": "k1"}]
+    assert failed.message.startswith("ContentTooLargeError: Too much.")
+
+
+def test_a_server_that_refuses_the_refusal_too_is_left_alone(scripted: Driver, scene: Scene) -> None:
+    scene.script.answer("POST", "*/publish", status=403, json={"message": "No.", "code": "NOT_AUTHORIZED"}, times=2)
+    scene.completes(begin({"one": 1}), Pause(0.1), end())
+    _, failed = run(scripted, add)
+    assert isinstance(failed.error, PermissionDeniedError)
+    assert len(scene.published) == 2
+
+
+def gone(number: int = 1) -> JsonObject:
+    """The end of a wait that got no answer."""
+    return end(number, id=f"k{number}", message={"error": "any did not answer within 1 s."})
+
+
+@pytest.mark.parametrize("is_stubborn", [False, True])
+def test_a_call_that_the_server_waits_for_no_longer_has_failed(
+    scripted: Driver, scene: Scene, stalls: Stalls, *, is_stubborn: bool
+) -> None:
+    over, ended = threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        """Hang."""
+        over.wait(30)
+
+    async def sleeps() -> None:
+        """Sleep."""
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ended.set()
+            if not is_stubborn:
+                raise
+
+    scene.completes(begin(id="k1"), begin(number=2, id="k2"), Pause(0.1), gone(), gone(2))
+    start = time.monotonic()
+    told = run(scripted, hangs, sleeps, tool_timeout=None)
+    assert time.monotonic() - start < 4 + stalls.allowance
+    assert [each.type for each in told] == ["toolCallStarted"] * 2 + ["toolCallFailed"] * 2
+    assert {each.message for each in told[2:]} == {"The server waited no longer: any did not answer within 1 s."}
+    assert ended.wait(5)
+    assert scene.published == []
+    over.set()
+
+
+async def test_a_call_that_nobody_waits_for_may_take_its_time_to_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnwise._run.GRACE", 0.01)
+    ended: list[str] = []
+
+    async def sleeps() -> None:
+        """Sleep."""
+        try:
+            await asyncio.sleep(30)
+        finally:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.2)
+            ended.append("ended")
+
+    scene.completes(begin(id="k1"), Pause(0.1), gone())
+    async with AsyncTurnwise(secret="s", http_client=scene.script) as client:
+        await client.conversation.run("c", text="Go.", tools=[sleeps])
+    assert ended == ["ended"]
+
+
+def test_a_result_that_comes_too_late_is_no_success(scripted: Driver, scene: Scene) -> None:
+    scene.script.answer("POST", "*/publish", json={"id": "x"}, delay=2)
+    scene.completes(begin({"one": 1}, id="k1"), Pause(0.1), end(id="k1", message="something else"))
+    _, failed = run(scripted, add)
+    assert failed.message == "The server waited no longer: another message came"
+
+
+def test_the_end_of_another_call_on_the_channel_is_not_this_ones(scripted: Driver, scene: Scene) -> None:
+    scene.completes(begin({"one": 1}, id="k2"), gone(), Pause(0.1), end(id="k2", message={"data": 3, "id": "k2"}))
+    assert [each.type for each in run(scripted, add)] == ["toolCallStarted", "toolCallFinished"]
 
 
 def test_a_function_that_turns_out_to_be_async_is_awaited(scripted: Driver, scene: Scene) -> None:
@@ -491,6 +585,20 @@ def test_a_hanging_function_holds_up_nobody_longer_than_its_time(
     leave_at_the_call(scripted, begun, hangs)
     assert time.monotonic() - start < 5 + stalls.allowance
     over.set()
+
+
+def test_leaving_early_does_not_wait_for_an_answer_on_its_way(scripted: Driver, scene: Scene, stalls: Stalls) -> None:
+    begun = threading.Event()
+
+    def quick() -> None:
+        """Be quick."""
+        begun.set()
+
+    scene.script.answer("POST", "*/publish", json={"id": "x"}, delay=10)
+    scene.completes(begin(), Pause(0.01))
+    start = time.monotonic()
+    leave_at_the_call(scripted, begun, quick)
+    assert time.monotonic() - start < 5 + stalls.allowance
 
 
 async def test_cancelling_a_run_cancels_its_tools(scene: Scene) -> None:

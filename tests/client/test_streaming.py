@@ -396,6 +396,24 @@ async def test_closing_while_iterating_ends_the_iteration() -> None:
     assert read == 2
 
 
+async def test_closing_while_it_opens_reads_nothing() -> None:
+    pieces = [Pieces(COMPLETE), Pieces(COMPLETE)]
+
+    def connect() -> Pieces:
+        stream.close()
+        return pieces[0]
+
+    async def connect_later() -> Pieces:
+        await later.aclose()
+        return pieces[1]
+
+    stream: Stream[CompleteEvent, CompleteResult] = Stream(complete_call(), connect)
+    later: AsyncStream[CompleteEvent, CompleteResult] = AsyncStream(complete_call(), connect_later)
+    assert list(stream) == []
+    assert [event async for event in later] == []
+    assert [each.closed for each in pieces] == [1, 1]
+
+
 async def test_closing_from_elsewhere_ends_the_iteration() -> None:
     def forever(connection: socket.socket) -> None:
         connection.sendall(chunked(b'{"type":"token","data":{"token":"a"}}\n', end=False))

@@ -5,15 +5,18 @@ import enum
 import functools
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, TypedDict, TypeVar
 
 import msgspec
 import pytest
 
+from turnwise import Turnwise
 from turnwise._schema import Docstring
 from turnwise.tools import Tool, Toolbox, tool
 from turnwise.types._base import OMIT
 from turnwise.types.function import FunctionDefinition, FunctionResult
+
+T = TypeVar("T")
 
 
 class Place(msgspec.Struct):
@@ -144,6 +147,50 @@ def test_structs_dataclasses_enums_dates_and_any_json_are_described_and_read() -
     ]
 
 
+class Range(TypedDict, total=False):
+    low: Annotated[float, "The least."]
+    high: NotRequired[Annotated[float, "The most."]]
+
+
+@dataclasses.dataclass
+class Filter(Generic[T]):
+    prices: dict[str, Range]
+    only: Annotated[T | None, "Nothing else."] = None
+
+
+class Query(msgspec.Struct, rename="camel"):
+    sort_by: Annotated[str, "A column's name."]
+    narrower: list[Query] = []
+    filters: Filter[int] | None = None
+
+
+def test_texts_at_fields_reach_the_model_however_deep_they_are() -> None:
+    def search(query: Query) -> Query:
+        """Search."""
+        return query
+
+    parts: Any = tool(search).parameters["$defs"]
+    texts = {(part, name): field["description"] for part in parts for name, field in described(parts[part])}
+    assert texts == {
+        ("Query", "sortBy"): "A column's name.",
+        ("Filter_int_", "only"): "Nothing else.",
+        ("Range", "low"): "The least.",
+        ("Range", "high"): "The most.",
+    }
+
+
+def described(part: Any) -> list[tuple[str, Any]]:
+    return [(name, field) for name, field in part["properties"].items() if "description" in field]
+
+
+def test_keys_of_a_mapping_are_read_as_what_they_are() -> None:
+    def total(by_year: dict[int, float]) -> dict[int, float]:
+        """Sum up."""
+        return by_year
+
+    assert tool(total).call({"by_year": {"2026": 1.5}}) == {2026: 1.5}
+
+
 def test_a_schema_without_arguments_is_an_empty_object() -> None:
     def now() -> str:
         """Tell the time."""
@@ -247,12 +294,27 @@ def test_methods_and_objects_become_tools_where_they_are_bound() -> None:
     assert Tool(Thing(), name="thing", description="A thing.").call({"value": 1}) == 3
 
 
+def test_what_a_partial_fills_in_is_no_business_of_the_model() -> None:
+    def look_up(table: Opaque, key: str, limit: int = 1, *, user: Opaque) -> list[object]:
+        """Look up."""
+        return [table, key, limit, user]
+
+    table, user = Opaque(), Opaque()
+    made = tool(functools.partial(functools.partial(look_up, table), user=user))
+    assert (made.name, made.description) == ("look_up", "Look up.")
+    assert made.parameters["properties"] == {"key": {"type": "string"}, "limit": {"type": "integer", "default": 1}}
+    assert made.call({"key": "a"}) == [table, "a", 1, user]
+    with pytest.raises(msgspec.ValidationError, match="unknown field `user`"):
+        made.call({"key": "a", "user": "somebody else"})
+
+
 def test_what_is_to_be_awaited_is_known() -> None:
     async def later(value: int) -> int:
         """Later."""
         return value
 
     assert Tool(later).is_async
+    assert Tool(functools.partial(later, 1)).is_async
     assert Tool(Awaited(), name="awaited", description="Awaited.").is_async
     assert not Tool(plain).is_async
 
@@ -285,7 +347,17 @@ def test_a_name_that_models_cannot_use_is_refused(name: str) -> None:
 
 def test_a_callable_without_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"is no name for a tool.*pass name="):
-        tool(functools.partial(plain, 1), description="Give it back.")
+        tool(Thing(), description="Give it back.")
+
+
+@pytest.mark.parametrize("limit", [0, -1.5, float("nan"), "5"])
+def test_a_time_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match="is no time limit of a tool: give seconds"):
+        tool(plain, description="Give it back.", timeout=limit)
+    with Turnwise(secret="s") as client, pytest.raises(ValueError, match="no time limit"):
+        client.conversation.run("c", tools=[], tool_timeout=limit)
+    with Turnwise(secret="s") as client, pytest.raises(ValueError, match="no time limit"):
+        client.conversation.run(None, messages=[], tools=[], tool_timeout=limit)
 
 
 @pytest.mark.parametrize("name", ["a", "$", "a_1$", "n" * 64])

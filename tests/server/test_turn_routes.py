@@ -272,3 +272,16 @@ async def test_what_a_stateless_model_said_before_it_broke_off_reaches_the_clien
     assert reply.status == 200
     assert reply.types == ["sendResult", "completeBegin", "token", "message", "error"]
     assert reply.data(2) == {"token": "Half a"}
+
+
+async def test_a_dispatch_that_has_ended_says_so_to_whoever_repeats_it(api: Api) -> None:
+    conversation = await api.conversation()
+    path, body = f"/conversation/{conversation}/dispatch", {"text": "hi", "channelId": "a-channel-of-24-characters"}
+    assert (await api.post(path, body)).json == {"channelId": body["channelId"]}
+    # The next turn of the conversation waits for it.
+    await api.post(f"/conversation/{conversation}/complete", {"text": "hello"})
+    again = (await api.post(path, body)).json
+    assert again["channelId"] == body["channelId"]
+    assert set(again) == {"channelId", "endedAt"}
+    refused = await api.post("/conversation/dispatch", {**body, "messages": [{"type": "user", "text": "hi"}]})
+    assert (refused.status, refused.json["code"]) == (409, "CONFLICT")

@@ -49,7 +49,7 @@ def run_stateless(
     **options: Unpack[CallOptions],
 ) -> ToolCall[StatelessCompleteResult, StatelessRunEvent]:
     """With `None` for an id: reply to `messages`, at least one, with the help of `tools`, and store nothing."""
-    from turnwise.tools import Toolbox
+    from turnwise.tools import Toolbox, checked_limit
 
     box = Toolbox(tools, functions)
     completion = complete_stateless(
@@ -69,7 +69,7 @@ def run_stateless(
         limits=limits,
         **options,
     )
-    return with_tools(completion, box, tool_timeout)
+    return with_tools(completion, box, checked_limit(tool_timeout))
 
 
 def run_conversation(
@@ -96,7 +96,7 @@ def run_conversation(
     Streamed, `ToolCallStarted`, `ToolCallFinished` and `ToolCallFailed` come among the other events. Leaving the stream
     early waits until no tool runs any more.
     """
-    from turnwise.tools import Toolbox
+    from turnwise.tools import Toolbox, checked_limit
 
     box = Toolbox(tools, functions)
     completion = complete_conversation(
@@ -108,4 +108,4 @@ def run_conversation(
         limits=limits,
         **options,
     )
-    return with_tools(completion, box, tool_timeout)
+    return with_tools(completion, box, checked_limit(tool_timeout))

@@ -229,3 +229,5 @@ class DispatchResult(Result, frozen=True, kw_only=True):
     """The channel on which a dispatched completion's events are published."""
 
     channel_id: str
+    ended_at: Milliseconds | None = None
+    """When it ended, where it had been dispatched before; its events are kept for an hour from then."""

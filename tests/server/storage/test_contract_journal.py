@@ -621,9 +621,13 @@ async def test_channel_makes_a_dispatch_happen_once(scene: Scene) -> None:
     assert again is not None
     assert (again.id, again.state, again.request) == (place.turn_id, "waiting", b"request")
     await settle(scene, place)
-    again = await scene.storage.queue_turn(new_turn(kind="dispatch", channel_id="channel"))
+    again = await scene.storage.queue_turn(new_turn(kind="dispatch", conversation_id=id_, channel_id="channel"))
     assert again is not None
     assert (again.id, again.state) == (place.turn_id, "done")
+    for elsewhere in (None, await scene.conversation()):
+        turn = new_turn(kind="dispatch", conversation_id=elsewhere, channel_id="channel")
+        with pytest.raises(Conflict, match="for another conversation or for none"):
+            await scene.storage.queue_turn(turn, once=once())
     theirs = new_turn(kind="dispatch", channel_id="channel", account_id=scene.other)
     assert await scene.storage.queue_turn(theirs) is None
 

@@ -76,8 +76,11 @@ class DispatchedTurns:
         except Unavailable:
             logger.warning("dispatched turns are handed over when the lease ends", exc_info=True)
 
-    async def queue(self, new: NewTurn, once: Once | None, meter: Meter, taken: Taken) -> None:
-        """Store a turn, and run it here or leave it to others; give back what it took where its channel has one."""
+    async def queue(self, new: NewTurn, once: Once | None, meter: Meter, taken: Taken) -> TurnRow | None:
+        """Store a turn, and run it here or leave it to others.
+
+        Where its channel has one already, give back what it took and return that one.
+        """
         try:
             known = await self._storage.queue_turn(new, once=once)
         except InDoubt:
@@ -92,6 +95,7 @@ class DispatchedTurns:
             await self._leave_to_whoever_has_room(new)
         else:
             self._run(_row_of(new), meter)
+        return known
 
     async def _leave_to_whoever_has_room(self, new: NewTurn) -> None:
         """Queue a turn with those that nobody owns: whoever has room takes one, of each account in turn."""

@@ -236,7 +236,7 @@ class TurnService:
         taken = await meter.dispatch(once, messages=stored)
         try:
             # Whoever asked may go meanwhile: what is stored is run.
-            await asyncio.shield(self._dispatched.queue(new, once, meter, taken))
+            known = await asyncio.shield(self._dispatched.queue(new, once, meter, taken))
         except TurnLost:
             raise Unavailable(
                 "The server was stopped for too long and starts anew. Try again.", retry_after=1
@@ -246,7 +246,7 @@ class TurnService:
                 raise
             keyed.check(done.body)
             return msgspec.json.decode(done.answer, type=DispatchResult)
-        return result
+        return result if known is None else DispatchResult(channel_id=result.channel_id, ended_at=known.ended_at)
 
     async def find(self, account_id: str, conversation_id: str) -> wire.Turn:
         """Return the newest turn of a conversation."""

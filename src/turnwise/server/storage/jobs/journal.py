@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-from turnwise.server.errors import NotFound
+from turnwise.server.errors import Conflict, NotFound
 from turnwise.server.ids import NewId
 from turnwise.server.storage.base import Exchange, Once, TurnStart
 from turnwise.server.storage.jobs.channels import publish
@@ -134,7 +134,13 @@ def queue_turn(db: Database, turn: NewTurn, *, once: Once | None, now: int) -> T
         return None
     if not is_alive(db, turn.process_id):
         raise _lease_lost(turn.process_id)
-    return to_turn(db, run(db, SQL["of_channel"], turn.account_id, turn.channel_id).fetchone())
+    known = to_turn(db, run(db, SQL["of_channel"], turn.account_id, turn.channel_id).fetchone())
+    if known.conversation_id != turn.conversation_id:
+        raise Conflict(
+            "$.channelId: something else was dispatched on this channel, for another conversation or for none. "
+            "Choose another one; a random UUID is good."
+        )
+    return known
 
 
 def flush(db: Database, flushes: Sequence[Flush]) -> tuple[list[Place], list[str]]:
