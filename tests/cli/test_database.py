@@ -62,6 +62,13 @@ def test_migrate_tells_a_program_the_versions(tmp_path: Path) -> None:
     assert told.stderr == ""
 
 
+def test_migrate_says_what_to_check_where_no_file_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = database("migrate", "--database", url(tmp_path / "file" / "new.db"))
+    said = " ".join(refused.stderr.split())
+    assert (refused.exit_code, "cannot be made" in said, "Check that its folder" in said) == (1, True, True)
+
+
 def test_migrate_works_where_servers_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TURNWISE_MIGRATE", "false")
     place = ("--database", url(tmp_path / "new.db"))

@@ -103,6 +103,30 @@ def test_a_server_that_stops_tells_load_balancers_before_it_takes_no_more(tmp_pa
         assert process.returncode == 0
 
 
+@contextmanager
+def inherited(action: signal.Handlers) -> Generator[None]:
+    """Let processes that are started meanwhile begin with what SIGHUP does."""
+    before = signal.signal(signal.SIGHUP, action)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_stops_a_single_process_in_good_order(tmp_path: Path) -> None:
+    with inherited(signal.SIG_DFL), serving(tmp_path) as (_, process):
+        stop(process, signal.SIGHUP)
+        assert process.returncode == 0
+
+
+def test_a_hangup_does_nothing_under_nohup(tmp_path: Path) -> None:
+    with inherited(signal.SIG_IGN), serving(tmp_path) as (url, process):
+        process.send_signal(signal.SIGHUP)
+        assert ask(url, "", "/healthz") == 200
+        stop(process)
+        assert process.returncode == 0
+
+
 def test_an_address_in_use_ends_the_start(tmp_path: Path) -> None:
     with serving(tmp_path) as (url, _), serving(tmp_path, TURNWISE_PORT=url.rpartition(":")[2]) as (nothing, second):
         assert nothing == ""

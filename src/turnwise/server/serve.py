@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ Talk to a bot with it:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Prints `listening on URL` on stdout once requests are answered.
+    """Serve until SIGTERM, SIGINT or SIGHUP. Prints `listening on URL` on stdout once requests are answered.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -58,7 +59,14 @@ async def _serve(settings: Settings) -> None:
         url = url_of(settings.host, listening)
         async with opened(settings, url=url) as application:
             listener = Listener(application, settings, ready=lambda: print(f"listening on {url}", flush=True))  # noqa: T201
+            _stop_on_hangup(listener)
             await listener.serve(sockets=[listening])
+
+
+def _stop_on_hangup(listener: Listener) -> None:
+    """Let SIGHUP do what SIGTERM does, where a unit is reloaded or a terminal closed; under nohup it does nothing."""
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, listener.stop)
 
 
 def say_on_stderr(sentence: str) -> None:

@@ -19,7 +19,7 @@ NOUNS = ("accounts", "conversations", "messages", "idempotency", "upkeep", "jour
 WALKS_BY_DESIGN = {
     "accounts.accounts": "the command line lists all accounts",
     "accounts.secrets": "the command line lists all secrets",
-    "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
+    "upkeep.aged_keys": "reads the first keys, as many as it may remove",
     "upkeep.purge_writers": "there are few writers",
     "journal.bury": "there are few processes",
     "journal.others": "there are few processes",

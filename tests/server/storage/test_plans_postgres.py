@@ -44,7 +44,7 @@ FEW = {f"walks turns along turns_{which}" for which in ("unfinished", "running",
 
 BY_DESIGN = {
     "accounts.secrets": "the command line lists all secrets",
-    "upkeep.purge_idempotency": "reads the first keys, as many as it may remove",
+    "upkeep.aged_keys": "reads the first keys, as many as it may remove",
     "upkeep.purge_writers": "there are few writers",
     "journal.any_lapsed": "looks at the turns that have not ended, which are few",
     "journal.lapsed": "looks at the turns that have not ended, which are few",

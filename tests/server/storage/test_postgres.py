@@ -20,7 +20,7 @@ from tests.stalls import Stalls
 
 from turnwise.server.errors import Conflict, NotFound, Unavailable
 from turnwise.server.ids import now
-from turnwise.server.storage import migrations, postgres_pool
+from turnwise.server.storage import migrations, postgres_pool, postgres_writer
 from turnwise.server.storage.base import Account, MessageQuery
 from turnwise.server.storage.database import SCHEMA_VERSION
 from turnwise.server.storage.deployment.open import deployment_at
@@ -29,7 +29,7 @@ from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres import PostgresStorage
 from turnwise.server.storage.postgres_connection import numbered
-from turnwise.server.storage.postgres_database import PostgresAddress
+from turnwise.server.storage.postgres_database import MARGIN, SCHEMA_LOCK, PostgresAddress
 from turnwise.server.storage.postgres_pool import ConnectionPool
 
 ME = "account-me"
@@ -150,6 +150,52 @@ async def test_user_that_may_not_make_tables_is_told_what_to_grant(postgres: Pos
         await PostgresStorage(url.replace("//postgres@", "//guest@")).open()
 
 
+async def test_user_that_may_not_write_to_tables_of_another_is_told_what_to_grant(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    async with deployment_at(url) as deployment:
+        await deployment.prepare()
+    await executed(url, "CREATE ROLE reader LOGIN")
+    await executed(url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    with pytest.raises(Unavailable, match=r"permission denied for table writers.*ALL on its tables"):
+        await PostgresStorage(url.replace("//postgres@", "//reader@")).open()
+
+
+async def test_database_that_takes_no_writes_is_refused_as_such(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    async with deployment_at(url) as deployment:
+        await deployment.prepare()
+    name = url.partition("/test_")[2].partition("?")[0]
+    await executed(postgres.url(), f"ALTER DATABASE test_{name} SET default_transaction_read_only = on")
+    with pytest.raises(Unavailable, match=r"takes no writes.*Name the primary"):
+        await PostgresStorage(url).open()
+
+
+async def test_schema_that_is_not_there_is_named_as_what_is_missing(postgres: PostgresServer) -> None:
+    with pytest.raises(Unavailable, match=r"does not have the schema that `search_path` names.*CREATE SCHEMA"):
+        await PostgresStorage(postgres.database() + "&search_path=nowhere").open()
+
+
+@pytest.mark.parametrize("held", [f"pg_advisory_xact_lock({SCHEMA_LOCK})", "count(*) FROM turns"])
+async def test_start_waits_for_others_that_change_the_schema_longer_than_for_an_answer(
+    postgres: PostgresServer, held: str
+) -> None:
+    url = postgres.database()
+    await migrations.upgrade_postgres(PostgresAddress.of(url).connect, 1, "0002")
+    other = await asyncpg.connect(url)
+    try:
+        async with other.transaction():
+            await other.execute(f"SELECT {held}")
+            storage = PostgresStorage(url + "&statement_timeout=1")
+            opening = asyncio.create_task(storage.open())
+            await asyncio.sleep(1 + MARGIN + 0.5)
+            assert not opening.done()
+        await opening
+        assert await storage.ready()
+        await storage.close()
+    finally:
+        await other.close()
+
+
 async def test_database_that_does_not_store_every_text_is_refused(postgres: PostgresServer) -> None:
     url = postgres.url("latin")
     await executed(postgres.url(), "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
@@ -194,6 +240,51 @@ async def test_writers_that_are_gone_for_a_day_are_forgotten(opened: Opened) -> 
     await executed(opened.url, "INSERT INTO writers VALUES ('gone', 7, 1)")
     await storage.purge(now=now())
     assert await executed(opened.url, "SELECT id FROM writers ORDER BY id") == before != []
+
+
+async def test_writer_that_commits_on_and_on_does_not_write_to_one_row_all_the_time(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "GROUPS_A_ROW", 10)
+    storage = await opened.storage()
+    conversation_id = await begun(storage)
+    seen: set[str] = set()
+    for number in range(35):
+        await storage.add_messages(ME, conversation_id, [message(str(number))])
+        ((row,),) = await executed(opened.url, "SELECT id FROM writers ORDER BY last_group DESC LIMIT 1")
+        seen.add(row)
+    assert len(seen) >= 4
+    assert await opened.texts(conversation_id) == [str(number) for number in range(35)]
+    assert len(seen & {row for (row,) in await executed(opened.url, "SELECT id FROM writers")}) <= 2
+
+
+async def test_keys_of_requests_are_forgotten_many_at_a_time(opened: Opened) -> None:
+    storage = await opened.storage()
+    await executed(
+        opened.url,
+        "INSERT INTO idempotency (digest, body, created_at) "
+        "SELECT number::text::bytea, ''::bytea, 1 FROM generate_series(1, 3000) number",
+    )
+    (begun_at,) = (await executed(opened.url, "SELECT max(last_group) FROM writers"))[0]
+    while await storage.purge(now=now()):
+        pass
+    (ended_at,) = (await executed(opened.url, "SELECT max(last_group) FROM writers"))[0]
+    assert await executed(opened.url, "SELECT count(*) FROM idempotency") == [(0,)]
+    assert ended_at - begun_at < 40
+
+
+async def test_purge_leaves_channels_alone_that_another_process_writes_to(opened: Opened) -> None:
+    storage = await opened.storage()
+    await storage.publish([published("a", channel="busy"), published("b", channel="quiet")])
+    other = await asyncpg.connect(opened.url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM channels WHERE channel = 'busy' FOR NO KEY UPDATE")
+            assert await storage.purge(now=START + HOUR) == 1  # one that waited would be refused for that
+    finally:
+        await other.close()
+    assert await storage.purge(now=START + HOUR) == 1
+    assert await executed(opened.url, "SELECT sum(kept) FROM channels") == [(0,)]
 
 
 def test_address_may_name_several_hosts_of_which_one_can_be_written_to() -> None:

@@ -15,7 +15,7 @@ from turnwise.server.ids import now as wall_clock
 from turnwise.server.storage.base import Once, UsedTokens
 from turnwise.server.storage.jobs.rows import Database
 from turnwise.server.storage.notices import Notices, Silence
-from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach
+from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach, refusals
 from turnwise.server.storage.postgres_notices import PostgresNotices
 from turnwise.server.storage.postgres_pool import ConnectionPool
 from turnwise.server.storage.postgres_writer import Append, PostgresWriter
@@ -61,7 +61,8 @@ class PostgresStorage(SqlStorage):
         connection = await reach(self._address)
         try:
             await prepare(connection, self._address, migrate=self._migrate)
-            await self.writer.start(connection)
+            with refusals(self._address):
+                await self.writer.start(connection)
         except BaseException:
             await connection.close()
             raise

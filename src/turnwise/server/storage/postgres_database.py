@@ -7,6 +7,8 @@ other and find the work done.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -27,7 +29,7 @@ from turnwise.server.storage.postgres_connection import LOST, away
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
 
-__all__ = ["EXPECTED", "PostgresAddress", "prepare", "reach"]
+__all__ = ["EXPECTED", "PATIENCE", "PostgresAddress", "prepare", "reach", "refusals"]
 
 EXPECTED: Final = "Expected postgresql://user:password@host:5432/database."
 
@@ -39,6 +41,9 @@ SCHEMA_LOCK: Final = 0x7475726E77697365
 
 MARGIN: Final = 2.0
 """Seconds after a statement's own timeout when the connection is given up."""
+
+PATIENCE: Final = 3600.0
+"""Seconds that an operator's statement may take: one that makes or changes the schema, or waits for another's."""
 
 CONNECTING: Final = 5.0
 """Seconds that connecting may take."""
@@ -178,22 +183,43 @@ async def prepare(connection: Connection, address: PostgresAddress, *, migrate: 
     """Bring the schema up to `SCHEMA_VERSION`; return the version that it had, None where there were no tables.
 
     A database that is newer or not ours is refused with `Unavailable`; without `migrate`, one that is older too. So is
-    PostgreSQL before version 15, a database that does not store every text, and one where the user may not do it.
+    PostgreSQL before version 15, a database that does not store every text, and one where it cannot be done.
     """
     _check_server(connection, address)
-    try:
+    with refusals(address):
         return await _prepared(connection, address, migrate=migrate)
+
+
+@contextmanager
+def refusals(address: PostgresAddress) -> Generator[None]:
+    """Say as `Unavailable` why a database that answers cannot be made ready, and what to do."""
+    try:
+        yield
     except asyncpg.InsufficientPrivilegeError as error:
         raise Unavailable(
-            f"The user of {address.label} may not make or use its tables: {error}. Let the database belong to that "
-            "user (ALTER DATABASE name OWNER TO user), or grant CREATE and USAGE on the schema."
+            f"The user of {address.label} may not make or use its tables: {error}. Let the database and its tables "
+            "belong to that user (ALTER DATABASE name OWNER TO user, ALTER TABLE name OWNER TO user), or grant CREATE "
+            "and USAGE on the schema, and ALL on its tables and sequences."
         ) from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise Unavailable(
+            f"{address.label} takes no writes: {error}. It is a standby, or default_transaction_read_only is on there. "
+            "Name the primary, or all hosts of the cluster with commas between them.",
+            retry_after=1,
+        ) from error
+    except asyncpg.InvalidSchemaNameError as error:
+        raise Unavailable(
+            f"{address.label} does not have the schema that `search_path` names: {error}. Make it (CREATE SCHEMA "
+            "name), or correct the URL."
+        ) from error
+    except LOST as error:
+        raise away(error) from error
 
 
 async def _prepared(connection: Connection, address: PostgresAddress, *, migrate: bool) -> str | None:
     async with connection.transaction():
         patient = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
-        await connection.execute(f"{patient}; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
+        await connection.execute(f"{patient}; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})", timeout=PATIENCE)
         version = await _version(connection, address)
         if version is None:
             if not migrate:
@@ -206,11 +232,12 @@ async def _prepared(connection: Connection, address: PostgresAddress, *, migrate
     from turnwise.server.storage.migrations import upgrade_postgres
 
     try:
-        return await upgrade_postgres(address.connect, SCHEMA_LOCK) or BASE
+        return await upgrade_postgres(replace(address, statement_timeout=PATIENCE).connect, SCHEMA_LOCK) or BASE
     except Exception as error:
         raise Unavailable(
-            f"{address.label} has the older schema version {version} and cannot be upgraded: {error}. It was left as "
-            "it was. Start the Turnwise that wrote it, and report this."
+            f"{address.label} has the older schema version {version} and cannot be upgraded: "
+            f"{str(error) or type(error).__name__}. It was left as it was. Start the Turnwise that wrote it, and "
+            "report this."
         ) from error
 
 

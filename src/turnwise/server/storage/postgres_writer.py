@@ -66,12 +66,17 @@ SHORTEST: Final = 0.02
 WARY: Final = 10.0
 """Seconds for which writes hurry."""
 
+GROUPS_A_ROW: Final = 1000
+"""Groups that are noted in one row of `writers`. While something old is still read (a backup), PostgreSQL keeps every
+version of a row that was written since, and passes over all of them to find the newest."""
+
 LAST_COMMITS: Final = 3.0
 """Seconds for which closing waits for what was accepted."""
 
 _SQL: Final = load("writers", dialect="postgres")
 _LAST_GROUP: Final = numbered(_SQL["last_group"])
 _NOTE: Final = numbered(_SQL["note"])
+_FORGET: Final = numbered(_SQL["forget"])
 _END_PREDECESSORS: Final = numbered(_SQL["end_predecessors"])
 
 UNKNOWN: Final = (
@@ -127,6 +132,8 @@ class PostgresWriter:
         self._waiting: list[Ticket] = []
         self._connection: Connection | None = None
         self._group = 0
+        self._noted_in = self._row(0)
+        """The row of `writers` that notes groups now; those before it are of no more use."""
         self._doubt: _Doubt | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = True
@@ -188,6 +195,7 @@ class PostgresWriter:
             try:
                 connection = await self._connected()
                 await self._store(connection, [ticket for ticket in waiting if not ticket.ended])
+                await self._forget_row(connection)
             except LOST as error:
                 await self._drop()
                 self._give_up(waiting, error)
@@ -232,7 +240,7 @@ class PostgresWriter:
         number = self._number()
         appends = [cast("Append", ticket.job) for ticket in group]
         try:
-            done = set(await append_together(connection, appends, writer=self._id, number=number))
+            done = set(await append_together(connection, appends, writer=self._row(number), number=number))
         except LOST:
             self._doubt = _Doubt(number, group, None)
             raise
@@ -261,7 +269,7 @@ class PostgresWriter:
         begin = self._begin if lock is None else f"{self._begin}; SET LOCAL lock_timeout = {int(lock * 1000)}"
         try:
             await connection.execute(f"{begin}; {self._note(number)}")
-            outcomes = await run(connection, group, writer=self._id, number=number)
+            outcomes = await run(connection, group, writer=self._row(number), number=number)
         except LOST:
             raise
         except BaseException as error:
@@ -304,11 +312,22 @@ class PostgresWriter:
 
     def _note(self, number: int) -> str:
         """Return what notes that a group of this number was committed; it is sent along with BEGIN, without values."""
-        return _NOTE.replace("$1", f"'{self._id}'").replace("$2", str(number))
+        return _NOTE.replace("$1", f"'{self._row(number)}'").replace("$2", str(number))
 
     def _number(self) -> int:
         self._group += 1
         return self._group
+
+    def _row(self, number: int) -> str:
+        """Return the row of `writers` that notes a group of this number."""
+        return f"{self._id}-{number // GROUPS_A_ROW}"
+
+    async def _forget_row(self, connection: Connection) -> None:
+        """Remove the row that noted groups before the one that does now."""
+        if (row := self._row(self._group)) != self._noted_in:
+            forget = _FORGET.replace("$1", f"'{self._noted_in}'")  # without values: a pooler would part them from it
+            await connection.execute(forget)
+            self._noted_in = row
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -330,7 +349,7 @@ class PostgresWriter:
     async def _resolve(self, connection: Connection) -> None:
         """See what became of the group that the connection before was committing."""
         try:
-            last = await connection.fetchval(_LAST_GROUP, self._id)
+            last = await connection.fetchval(_LAST_GROUP, self._row(self._doubt.number if self._doubt else self._group))
         except TIMED_OUT as error:
             raise OSError("what was written last is still under way") from error
         if self._doubt is not None and self._doubt.number == last:

@@ -43,7 +43,7 @@ PURGE_AT_ONCE: Final = 10
 """Rows a purge removes in one transaction: SQLite overwrites them, ten texts of a megabyte in some 60 ms."""
 
 ROWS_AT_ONCE: Final = 500
-"""Rows of channels that a purge removes in one transaction; it counts their bytes too."""
+"""Rows of channels, and idempotency keys, that a purge removes in one transaction; it counts their bytes too."""
 
 
 class SqlStorage(SqlJournal):
@@ -226,6 +226,7 @@ class _Purge(Protocol):
 
 _PURGES: Final[Sequence[tuple[_Purge, int]]] = (
     (upkeep.purge, PURGE_AT_ONCE),
+    (upkeep.purge_keys, ROWS_AT_ONCE),
     (turns.purge_turns, 10 * PURGE_AT_ONCE),
     (channels.purge_channels, ROWS_AT_ONCE),
     (rates.purge_rates, ROWS_AT_ONCE),

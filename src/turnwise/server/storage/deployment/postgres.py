@@ -20,7 +20,7 @@ from turnwise.server.storage.deployment.tables import StoredTable
 from turnwise.server.storage.jobs.rows import Database, Row
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.postgres_connection import ESCAPE, JobConnection, original, run_job, stored_text, waited
-from turnwise.server.storage.postgres_database import PostgresAddress, prepare, reach
+from turnwise.server.storage.postgres_database import PATIENCE, PostgresAddress, prepare, reach
 
 if TYPE_CHECKING:
     from turnwise.server.storage.postgres_connection import Connection
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["PostgresDeployment"]
 
 T = TypeVar("T")
-
-PATIENCE: Final = 3600.0
-"""Seconds that a statement may take: an operator's work is not a request."""
 
 _FEW: Final = 100_000
 """Rows that are counted; of tables that have more, PostgreSQL's own estimate is good enough."""

@@ -120,7 +120,13 @@ class SqliteDeployment:
 
     async def prepare(self) -> str | None:
         if self._connection is None:
-            create_file(self.path)
+            try:
+                create_file(self.path)
+            except OSError as error:
+                raise Unavailable(
+                    f"The database {self.path} cannot be made: {error}. Check that its folder can be made, and that "
+                    "this user may write there."
+                ) from error
             self._connection = await asyncio.to_thread(connect, self.path)
         return await self._do(lambda db: prepare(db, self.path))
 

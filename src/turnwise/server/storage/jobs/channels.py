@@ -13,7 +13,7 @@ from turnwise.server.encode import ascii_json
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.jobs.idempotency import remember_once
 from turnwise.server.storage.jobs.notices import Notice, Teller
-from turnwise.server.storage.jobs.rows import Database, Value, run
+from turnwise.server.storage.jobs.rows import Database, Value, run, some_of
 from turnwise.server.storage.jobs.statements import load
 from turnwise.server.storage.journal import ChannelRow, Publication
 from turnwise.server.storage.notices import CHANNEL
@@ -45,9 +45,6 @@ FORGOTTEN: Final = 24 * 60 * 60 * 1000
 
 TRIMMED_AT_ONCE: Final = 100
 """Rows that leave a full channel with one commit: more than come in, so that it does not grow."""
-
-BYTES_AT_ONCE: Final = 1024 * 1024
-"""Bytes a purge removes in one commit, or one row; overwriting them holds writers up."""
 
 LARGEST: Final = 2**63 - 1
 
@@ -102,7 +99,7 @@ def channel_history(db: Database, account_id: str, channel_id: str, *, length: i
 
 def purge_channels(db: Database, *, now: int, limit: int) -> int:
     """Remove up to `limit` rows of messages and channels that are too old; return how many went."""
-    rows = _some_of(run(db, SQL["aged"], now - KEPT, limit).fetchall())
+    rows = some_of(run(db, SQL["aged"], now - KEPT, limit).fetchall())
     db.executemany(SQL["delete"], [(key,) for key, *_ in rows])
     db.executemany(SQL["shrink"], [(count, channel) for _, channel, count, _ in rows])
     return len(rows) + run(db, SQL["forget"], now - FORGOTTEN, limit - len(rows)).rowcount
@@ -156,7 +153,7 @@ def _trim(db: Database) -> None:
     for key, kept in run(db, SQL["full"], TRIMMED_AT_ONCE).fetchall():
         gone: list[tuple[Value, ...]] = []
         remaining = kept
-        for row, count, _ in _some_of(run(db, SQL["oldest"], key, TRIMMED_AT_ONCE).fetchall()):
+        for row, count, _ in some_of(run(db, SQL["oldest"], key, TRIMMED_AT_ONCE).fetchall()):
             if remaining - count < MOST:
                 break
             remaining -= count
@@ -164,13 +161,3 @@ def _trim(db: Database) -> None:
         if gone:
             db.executemany(SQL["delete"], gone)
             run(db, SQL["shrink"], kept - remaining, key)
-
-
-def _some_of(rows: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
-    """Return the first rows, the first at least, that hold `BYTES_AT_ONCE` together; a row's last value is its size."""
-    total = 0
-    for number, row in enumerate(rows):
-        total += row[-1]
-        if total > BYTES_AT_ONCE:
-            return rows[: max(number, 1)]
-    return rows

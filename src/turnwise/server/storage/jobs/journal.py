@@ -190,7 +190,7 @@ def store_step(
     now: int,
 ) -> None:
     mine = place.turn_id, place.attempt, place.process_id
-    row = cast("Row | None", run(db, SQL["step"], steps, tokens, *mine).fetchone())
+    row = cast("Row | None", run(db, SQL["step"], steps, tokens, *mine, steps).fetchone())
     if row is None:
         if run(db, SQL["is_stored_step"], *mine, steps).fetchone()[0]:
             return

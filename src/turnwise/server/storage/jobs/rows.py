@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ __all__ = [
     "missing",
     "packed_meta",
     "run",
+    "some_of",
     "to_conversation",
     "to_message",
     "whole",
@@ -66,6 +67,20 @@ class Database(Protocol):
 def run(db: Database, statement: str, *values: Value) -> Result:
     """Execute a statement."""
     return db.execute(statement, values)
+
+
+BYTES_AT_ONCE: Final = 1024 * 1024
+"""Bytes a purge removes in one commit, or one row; overwriting them holds writers up."""
+
+
+def some_of(rows: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
+    """Return the first rows, the first at least, that hold `BYTES_AT_ONCE` together; a row's last value is its size."""
+    total = 0
+    for number, row in enumerate(rows):
+        total += row[-1]
+        if total > BYTES_AT_ONCE:
+            return rows[: max(number, 1)]
+    return rows
 
 
 def packed_meta(meta: Mapping[str, object] | None) -> str | None:

@@ -6,15 +6,15 @@ from typing import Final
 
 from turnwise.server.storage.jobs.conversations import remove_conversation
 from turnwise.server.storage.jobs.idempotency import KEPT
-from turnwise.server.storage.jobs.rows import Database, run
+from turnwise.server.storage.jobs.rows import Database, run, some_of
 from turnwise.server.storage.jobs.statements import load
 
-__all__ = ["purge"]
+__all__ = ["purge", "purge_keys"]
 
 SQL: Final = load("upkeep")
 
 _CONTENTS: Final = ("purge_messages", "purge_votes", "purge_used", "purge_removed_messages_of")
-_AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_idempotency", "purge_writers")
+_AGED: Final = ("purge_removed_messages", "purge_removed_conversations", "purge_writers")
 
 
 def purge(db: Database, *, now: int, limit: int) -> int:
@@ -29,6 +29,18 @@ def purge(db: Database, *, now: int, limit: int) -> int:
         if gone < limit:
             gone += run(db, SQL[name], now - KEPT, limit - gone).rowcount
     return gone
+
+
+def purge_keys(db: Database, *, now: int, limit: int) -> int:
+    """Remove up to `limit` idempotency keys that are a day old; return how many went.
+
+    There is one for most writes, so they go many at a time. While something old is still read (a backup), PostgreSQL
+    passes over all that went since each time it looks for the first.
+    """
+    rows = some_of(run(db, SQL["aged_keys"], now - KEPT, limit).fetchall())
+    if not rows:
+        return 0
+    return run(db, SQL["purge_idempotency"], now - KEPT, rows[0][0], rows[-1][0]).rowcount
 
 
 def _empty(db: Database, key: int, limit: int) -> int:

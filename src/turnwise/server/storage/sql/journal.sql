@@ -155,8 +155,8 @@ SELECT tokens, text FROM turn_events WHERE turn = ? ORDER BY seq
 DELETE FROM turn_events WHERE turn = ?
 
 -- name: step
-UPDATE turns SET steps = ?1, tokens = {tokens_fragment}
-WHERE {mine_fragment} AND state = 'running' AND (steps IS NULL OR steps <> ?1)
+UPDATE turns SET steps = ?, tokens = {tokens_fragment}
+WHERE {mine_fragment} AND state = 'running' AND (steps IS NULL OR steps <> ?)
 RETURNING account, conversation, EXISTS (SELECT 1 FROM turn_events e WHERE e.turn = turns.id)
 
 -- name: is_stored_step

@@ -31,10 +31,13 @@ SELECT key, kept FROM channels WHERE kept > 10000 LIMIT ? FOR NO KEY UPDATE SKIP
 SELECT key, count, length(data) FROM channel_messages WHERE channel = ? ORDER BY seq LIMIT ? FOR UPDATE SKIP LOCKED
 
 -- name: aged_writing
-SELECT key, channel, count, length(data) FROM (
-    SELECT key, channel, count, at, data FROM channel_messages ORDER BY key LIMIT ?2 FOR UPDATE SKIP LOCKED
-) oldest
-WHERE at <= ?1
+SELECT m.key, m.channel, m.count, length(m.data)
+FROM (SELECT key, at FROM channel_messages ORDER BY key LIMIT ?2) oldest
+JOIN channel_messages m ON m.key = oldest.key
+JOIN channels c ON c.key = m.channel
+WHERE oldest.at <= ?1
+FOR UPDATE OF m SKIP LOCKED
+FOR NO KEY UPDATE OF c SKIP LOCKED
 
 -- name: rows
 SELECT m.seq, m.count, m.at, m.data

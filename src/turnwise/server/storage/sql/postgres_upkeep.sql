@@ -31,8 +31,3 @@ DELETE FROM removed_conversations WHERE ctid = ANY (
         SELECT ctid FROM removed_conversations WHERE emptied = TRUE AND removed_at <= ?1 ORDER BY removed_at LIMIT ?2
     )
 )
-
--- name: purge_idempotency
-DELETE FROM idempotency WHERE created_at <= ?1 AND ctid = ANY (
-    ARRAY(SELECT ctid FROM idempotency ORDER BY key LIMIT ?2)
-)

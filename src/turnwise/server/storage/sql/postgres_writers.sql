@@ -10,6 +10,9 @@ INSERT INTO writers (id, last_group, used_at) VALUES (?, 0, {now_fragment})
 ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at
 RETURNING last_group
 
+-- name: forget
+DELETE FROM writers WHERE id = ?
+
 -- name: end_predecessors
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ? AND pid <> pg_backend_pid()
 

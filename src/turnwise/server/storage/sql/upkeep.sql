@@ -37,10 +37,15 @@ DELETE FROM removed_conversations WHERE conversation IN (
     SELECT conversation FROM removed_conversations WHERE emptied = TRUE AND removed_at <= ?1 ORDER BY removed_at LIMIT ?2
 )
 
+-- name: aged_keys
+SELECT key, coalesce(length(answer), 0) FROM (
+    SELECT key, created_at, answer FROM idempotency ORDER BY key LIMIT ?2
+) oldest
+WHERE created_at <= ?1
+ORDER BY key
+
 -- name: purge_idempotency
-DELETE FROM idempotency WHERE created_at <= ?1 AND key IN (
-    SELECT key FROM idempotency ORDER BY key LIMIT ?2
-)
+DELETE FROM idempotency WHERE created_at <= ?1 AND key BETWEEN ?2 AND ?3
 
 -- name: purge_writers
 DELETE FROM writers WHERE used_at <= ?1 AND id IN (SELECT id FROM writers ORDER BY used_at LIMIT ?2)
