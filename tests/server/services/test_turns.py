@@ -24,7 +24,7 @@ from turnwise.server.errors import BadRequest, Conflict, Unavailable
 from turnwise.server.models.base import ModelError, TextDelta
 from turnwise.server.services.turn import Turn
 from turnwise.server.services.turns import TurnSettings
-from turnwise.server.storage.base import MessageQuery
+from turnwise.server.storage.base import AlreadyDone, MessageQuery
 from turnwise.types.conversation import CompleteResult, ConversationCompleteRequest
 from turnwise.types.event import WaitForChannelMessageBeginEvent
 
@@ -100,6 +100,31 @@ async def test_a_repeat_by_way_of_another_process_waits_for_the_answer_and_gets_
     process.model.go_on.set()
     assert await text_of(again) == await text_of(first) == "Half and half"
     assert other.model.prompts == []
+    assert await process.texts(conversation) == ["hi", "Half and half"]
+
+
+async def test_a_repeat_by_way_of_another_process_gets_the_answer_that_comes_while_it_asks_for_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, other = await halfway(stage), await stage.process()
+    conversation = await process.conversation()
+    first = process.complete(conversation, key=keyed())
+    await asked(process)
+    start = other.storage.start_turn
+
+    async def while_the_first_ends(*args: object, **kwargs: object) -> object:
+        try:
+            return await start(*args, **kwargs)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        except AlreadyDone:
+            process.model.go_on.set()
+            await ended(first)
+            raise
+
+    monkeypatch.setattr(other.storage, "start_turn", while_the_first_ends)
+    again = other.complete(conversation, key=keyed())
+    assert await text_of(again) == await text_of(first) == "Half and half"
+    assert other.model.prompts == []
+    assert stage.adapter.rows("turns") == 1
     assert await process.texts(conversation) == ["hi", "Half and half"]
 
 

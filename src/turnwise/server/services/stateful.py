@@ -116,7 +116,7 @@ class StatefulExchange:
         if isinstance(self._mode, Resumed):
             return await self._resume(turn, self._mode.row)
         try:
-            return await self._start(self._mode, partial(self._start_turn, self._mode))
+            return await self._start(self._mode, partial(self._start_turn, self._mode), in_line=False)
         except Busy:
             return await self._wait_and_start(turn, self._mode)
 
@@ -229,10 +229,10 @@ class StatefulExchange:
             with suppress(Busy):
                 return await self._start(mode, self._resume_turn)
 
-    async def _start(self, mode: Foreground, commit: Commit) -> Begun | Replayed:
-        return await mode.admission.begin(partial(self._start_admitted, mode, commit))
+    async def _start(self, mode: Foreground, commit: Commit, *, in_line: bool = True) -> Begun | Replayed:
+        return await mode.admission.begin(partial(self._start_admitted, mode, commit, in_line=in_line))
 
-    async def _start_admitted(self, mode: Foreground, commit: Commit) -> Begun | Replayed:
+    async def _start_admitted(self, mode: Foreground, commit: Commit, *, in_line: bool) -> Begun | Replayed:
         message, keyed = self._message(), mode.keyed
         message_id = message.id if message is not None else None
         try:
@@ -243,6 +243,9 @@ class StatefulExchange:
             keyed.check(done.body)
             if done.answer is not None:
                 return Replayed(decode_answer(done.answer, self._union))
+            if not in_line:
+                # The earlier try may run still, and end before the next commit: who is first in line knows it does not.
+                raise Busy from None
             start = await commit(None, None)
             history = _unanswered(start.history, done.message_id)
             return self._begun(start, history, self._first_events(done.message_id), Progress())
