@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.forgiving import pytest_configure, pytest_runtest_protocol, pytest_terminal_summary
 from tests.logged import logged_in
 from tests.stalls import Stalls
@@ -15,6 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A suite that was started in the background ignores Ctrl-C, and so would every process that its tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis asserts by itself that an example takes 200 ms at most, and that examples are made quickly: that says
+# something of the machine and nothing of what is tested. All else is as it was: in CI, the same examples every time.
+settings.register_profile(
+    "at any speed",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, *settings().suppress_health_check],
+)
+settings.load_profile("at any speed")
 
 
 @pytest.fixture(scope="session")
