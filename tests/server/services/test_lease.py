@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from itertools import count
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.server.services.stage import until
-from tests.server.storage.scene import SqliteAdapter, StillClock, new_turn
+from tests.server.storage.scene import HOUR, SqliteAdapter, StillClock, new_turn
 
 from turnwise.server.errors import Unavailable
 from turnwise.server.services.lease import Lease
@@ -42,6 +41,12 @@ class Scene:
     async def alive(self, process_id: str) -> bool:
         return await self.storage.renew_process(process_id, lease_ms=1000)
 
+    async def renewed(self, process_id: str, times: int) -> None:
+        """Wait until a lease has been made longer so many times."""
+        for _ in range(times):
+            before = self.adapter.lease_until(process_id)
+            await until(lambda before=before: self.adapter.lease_until(process_id) > before)
+
     async def queue(self, process_id: str, channel: str) -> str:
         turn = new_turn(process_id, kind="dispatch", channel_id=channel)
         assert await self.storage.queue_turn(turn) is None
@@ -51,7 +56,8 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
     monkeypatch.setattr("turnwise.server.services.lease.RENEW_SECONDS", 0.02)
-    monkeypatch.setattr("turnwise.server.services.lease.LEASE_MS", 150)
+    # It lapses where a test says so, and nowhere else: a machine that stands still keeps no lease of milliseconds.
+    monkeypatch.setattr("turnwise.server.services.lease.LEASE_MS", HOUR)
     adapter = SqliteAdapter(tmp_path / "lease.db")
     storage = adapter.storage(StillClock())
     await storage.open()
@@ -63,7 +69,7 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
 
 
 async def test_a_lease_is_renewed_for_as_long_as_it_is_held(scene: Scene) -> None:
-    await asyncio.sleep(0.4)
+    await scene.renewed("p1", times=10)
     assert await scene.alive("p1")
     assert (scene.lost, scene.lease.process_id) == (0, "p1")
 
@@ -85,7 +91,7 @@ async def test_turns_of_a_process_that_died_are_adopted_and_those_of_a_living_on
     await scene.queue("alive", "another channel")
     scene.adapter.lapse("dead")
     await until(lambda: scene.adopted)
-    await asyncio.sleep(0.05)
+    await scene.renewed("p1", times=3)
     assert [row.id for row in scene.adopted] == [turn]
     assert scene.lost == 0
 
@@ -98,7 +104,7 @@ async def test_a_process_without_room_leaves_what_waits_to_others_until_it_has_s
     await scene.storage.run_stateless(Place(turn_id=running, process_id="dead", attempt=1), now=0)
     await scene.storage.leave_process("dead")
     await until(lambda: len(scene.adopted) == 2)
-    await asyncio.sleep(0.1)
+    await scene.renewed("p1", times=5)
     assert {row.id for row in scene.adopted} == {waiting[0], running}
     scene.room = 1
     scene.lease.look_if_left()
@@ -111,7 +117,7 @@ async def test_a_process_that_stops_adopts_nothing_more_and_keeps_its_lease(scen
     await scene.storage.register_process("dead", lease_ms=60_000)
     await scene.queue("dead", "channel")
     await scene.storage.leave_process("dead")
-    await asyncio.sleep(0.2)
+    await scene.renewed("p1", times=5)
     assert scene.adopted == []
     assert await scene.alive("p1")
 
@@ -128,7 +134,7 @@ async def test_a_renewal_that_fails_is_tried_again_and_loses_nothing(
 
     monkeypatch.setattr(scene.storage, "renew_process", fails_twice)
     with caplog.at_level(logging.WARNING, logger="turnwise.server"):
-        await asyncio.sleep(0.3)
+        await scene.renewed("p1", times=5)
     assert await scene.alive("p1")
     assert scene.lost == 0
     told = [record for record in caplog.records if "renewed" in record.message]

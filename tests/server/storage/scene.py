@@ -81,6 +81,12 @@ class SqliteAdapter:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute("UPDATE processes SET lease_until = 1 WHERE id = ?", (process_id,))
 
+    def lease_until(self, process_id: str) -> int:
+        """Return when a process's lease lapses."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            found = connection.execute("SELECT lease_until FROM processes WHERE id = ?", (process_id,)).fetchone()
+        return int(found[0])
+
 
 @dataclass
 class PostgresAdapter:
