@@ -36,6 +36,8 @@ class ScriptedModel:
         self.prompts: list[Prompt] = []
         self.closed = asyncio.Event()
         """Set when an answer was broken off."""
+        self.waits = asyncio.Event()
+        """Set when all was said that is said before it may go on."""
         self.go_on = asyncio.Event()
 
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Sequence[Delta], None]:
@@ -51,9 +53,11 @@ class ScriptedModel:
                     yield [TextDelta("Grüße 😀"), FINISH]
                 case "slow":
                     yield [TextDelta("Well")]
+                    self.waits.set()
                     await self.go_on.wait()
                     yield [TextDelta(", yes"), FINISH]
                 case "silent":
+                    self.waits.set()
                     await self.go_on.wait()
                     yield [TextDelta("At last"), FINISH]
                 case "refuses":
@@ -229,7 +233,7 @@ class Api:
         listening = asyncio.create_task(asking)
         events: list[dict[str, object]] = []
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not events or events[-1]["type"] not in {"result", "error"}:
                     await asyncio.sleep(0.01)
                     told = [each["data"] for each in reply.events if each["type"] == "message"]

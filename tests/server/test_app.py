@@ -132,7 +132,7 @@ async def test_a_client_that_left_is_logged_as_499(api: Api, caplog: pytest.LogC
     with caplog.at_level(logging.INFO, "turnwise.server.request"):
         path = f"/api/v1/conversation/{conversation}/complete"
         asking = asyncio.create_task(api("POST", path, {"text": "hi"}, leave=leave))
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(api.models.scripted["silent"].waits.wait(), 60)
         leave.set()
         reply = await asking
     assert reply.status == 0
@@ -193,8 +193,8 @@ async def test_a_database_that_cannot_be_opened_fails_the_start(tmp_path: Path) 
 async def test_closing_lets_a_running_turn_end(api: Api) -> None:
     conversation = await api.conversation(model="slow")
     asking = asyncio.create_task(api.post(f"/conversation/{conversation}/complete", {"text": "hi"}))
-    await asyncio.sleep(0.05)
-    closing = asyncio.create_task(api.application.close(grace=5))
+    await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
+    closing = asyncio.create_task(api.application.close(grace=60))
     await asyncio.sleep(0.05)
     api.models.scripted["slow"].go_on.set()
     await closing
@@ -205,7 +205,7 @@ async def test_closing_breaks_a_turn_off_that_does_not_end_in_time(api: Api) -> 
     conversation = await api.conversation(model="slow")
     path = f"/conversation/{conversation}/complete"
     asking = asyncio.create_task(api.post(path, {"text": "hi"}, accept="application/jsonl"))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
     await api.application.close(grace=0.05)
     reply = await asking
     assert reply.events[-1]["type"] == "error"
@@ -229,6 +229,6 @@ async def test_what_expired_leaves_the_disk(tmp_path: Path) -> None:
     settings = Settings(purge_interval=0.01)
     application = create_app(settings, Adapters(storage=storage, models=ScriptedModels()))
     await application.open()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await enough.wait()
     await application.close()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.server.asgi import Api, Reply, ScriptedModels
+from tests.stalls import Stalls
 
 from turnwise.server.app import Adapters, create_app
 from turnwise.server.channels.local import LocalChannels
@@ -32,7 +33,7 @@ class Listener:
     leave: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, ready: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not ready():  # noqa: ASYNC110 - what a client has read is no event
                 await asyncio.sleep(0.001)
 
@@ -69,8 +70,9 @@ async def listening(
     await listener.until(lambda: bool(listener.reply.chunks))
     yield listener
     listener.leave.set()
-    async with asyncio.timeout(1):
-        await asking
+    with Stalls() as stalls:
+        async with stalls.within(1):
+            await asking
 
 
 async def publish(api: Api, *numbers: int, path: str = CHANNEL) -> None:

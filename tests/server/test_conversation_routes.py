@@ -78,9 +78,10 @@ async def test_a_deleted_conversation_is_unknown(api: Api) -> None:
 
 
 async def test_an_expired_conversation_is_gone(api: Api) -> None:
-    conversation = await api.conversation(expiresAt=now() + 150)
+    expires_at = now() + 1500
+    conversation = await api.conversation(expiresAt=expires_at)
     assert (await api.get(f"/conversation/{conversation}/fetch")).status == 200
-    await asyncio.sleep(0.2)
+    await asyncio.sleep((expires_at - now()) / 1000 + 0.05)
     assert (await api.get(f"/conversation/{conversation}/fetch")).status == 404
     assert (await api.get("/conversation/list")).items == []
 

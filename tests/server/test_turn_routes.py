@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 from tests.server.asgi import Api, Reply
+from tests.server.services.stage import until
+from tests.stalls import Stalls
 
 from turnwise.server.settings import Settings
 
@@ -109,15 +111,15 @@ async def test_a_failure_before_the_stream_begins_is_a_status(api: Api) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/jsonl", "text/event-stream"])
-async def test_a_client_that_leaves_ends_the_model_call_at_once(api: Api, accept: str) -> None:
+async def test_a_client_that_leaves_ends_the_model_call_at_once(api: Api, accept: str, stalls: Stalls) -> None:
     conversation = await api.conversation(model="slow")
     leave, model = asyncio.Event(), api.models.scripted["slow"]
     path = f"/api/v1/conversation/{conversation}/complete"
     asking = asyncio.create_task(api("POST", path, {"text": "hi"}, accept=accept, leave=leave))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(model.waits.wait(), 60)
     assert model.prompts
     leave.set()
-    async with asyncio.timeout(0.1):
+    async with stalls.within(1):  # and not in five, when a ping would have found that nobody is there
         await model.closed.wait()
     await asking
     assert await api.texts(conversation) == [("user", "hi"), ("bot", "Well")]
@@ -127,7 +129,7 @@ async def test_turns_of_one_conversation_follow_one_another(api: Api) -> None:
     conversation = await api.conversation(model="slow")
     path = f"/conversation/{conversation}/complete"
     first = asyncio.create_task(api.post(path, {"text": "1"}))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
     second = asyncio.create_task(api.post(path, {"text": "2"}))
     await asyncio.sleep(0.05)
     api.models.scripted["slow"].go_on.set()
@@ -143,10 +145,11 @@ class TestPings:
     async def test_a_silent_model_is_bridged_by_pings(self, api: Api) -> None:
         conversation = await api.conversation(model="silent")
         path = f"/api/v1/conversation/{conversation}/complete"
-        asking = asyncio.create_task(api("POST", path, {"text": "hi"}, accept="application/jsonl"))
-        await asyncio.sleep(0.25)
+        reply = Reply()
+        asking = asyncio.create_task(api("POST", path, {"text": "hi"}, accept="application/jsonl", reply=reply))
+        await until(lambda: reply.types.count("ping") >= 2)
         api.models.scripted["silent"].go_on.set()
-        reply = await asking
+        await asking
         assert reply.types.count("ping") >= 2
         assert reply.types[-1] == "result"
         assert next(event for event in reply.events if event["type"] == "ping")["data"] == {}
@@ -155,7 +158,7 @@ class TestPings:
         conversation = await api.conversation(model="slow")
         path = f"/conversation/{conversation}/complete"
         first = asyncio.create_task(api.post(path, {"text": "1"}))
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
         awaited = asyncio.create_task(api.post(path, {"text": "2"}))
         streamed = await api.post(path, {"text": "3"}, accept="application/jsonl")
         assert streamed.types[0] == "ping"
@@ -168,7 +171,7 @@ class TestPings:
         conversation = await api.conversation(model="slow")
         path = f"/api/v1/conversation/{conversation}/complete"
         first = asyncio.create_task(api("POST", path, {"text": "1"}))
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
         reply = Reply()
         reply.reading.clear()
         second = asyncio.create_task(api("POST", path, {"text": "2"}, accept="application/jsonl", reply=reply))
@@ -184,7 +187,7 @@ class TestPings:
     async def test_send_never_waits(self, api: Api) -> None:
         conversation = await api.conversation(model="slow")
         first = asyncio.create_task(api.post(f"/conversation/{conversation}/complete", {"text": "1"}))
-        await asyncio.sleep(0.02)
+        await asyncio.wait_for(api.models.scripted["slow"].waits.wait(), 60)
         reply = await api.post(f"/conversation/{conversation}/send", {"text": "2"})
         assert reply.status == 200
         assert not first.done()

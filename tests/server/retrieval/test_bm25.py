@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stalls import Stalls
 
 from turnwise.server.retrieval.base import Passage
 from turnwise.server.retrieval.bm25 import LARGE, Bm25Retriever, rank, tokenize
@@ -78,12 +79,12 @@ def test_a_word_that_occurs_nowhere_stands_for_those_that_begin_like_it() -> Non
     assert found("computer", "Our company is old.") == []
 
 
-async def test_much_text_is_searched_without_holding_up_the_loop() -> None:
+async def test_much_text_is_searched_without_holding_up_the_loop(stalls: Stalls) -> None:
     passages = [Passage(f"sentence number {number} about bread") for number in range(LARGE // 20)]
     began = time.monotonic()
     (match,) = await Bm25Retriever().search("1234", passages, limit=1)
     assert match.passage.text == "sentence number 1234 about bread"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 5 + stalls.allowance
 
 
 @given(st.text(), st.lists(st.text()), st.integers(0, 5))

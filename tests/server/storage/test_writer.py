@@ -63,21 +63,24 @@ class Recorder:
         return sum(seen.startswith(statement) for seen in self.statements)
 
 
-def gate() -> tuple[threading.Event, Job[None]]:
-    """Return a job that holds the writer up until the event is set."""
+def gate(begun: threading.Event | None = None) -> tuple[threading.Event, Job[None]]:
+    """Return a job that holds the writer up until the event is set, and sets `begun` when it does."""
     event = threading.Event()
 
     def job(connection: sqlite3.Connection) -> None:
-        assert event.wait(10)
+        if begun is not None:
+            begun.set()
+        assert event.wait(60)
 
     return event, job
 
 
 async def together(writer: GroupWriter, *jobs: Job[object]) -> list[object]:
     """Run the jobs in one group."""
-    event, hold = gate()
+    begun = threading.Event()
+    event, hold = gate(begun)
     held = asyncio.create_task(writer.run(hold))
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(begun.wait, 60)
     tasks = [asyncio.create_task(writer.run(job)) for job in jobs]
     await asyncio.sleep(0)
     event.set()
