@@ -78,7 +78,7 @@ class OneModel:
 
 
 async def until(true: Callable[[], object]) -> None:
-    """Wait until it is, for two seconds at most."""
+    """Wait until it is, for a minute at most."""
     async with asyncio.timeout(60):
         while True:
             if true():
@@ -196,6 +196,10 @@ class Stage:
     def lapse(self, process: Process) -> None:
         """Let the lease of a process lapse."""
         self.adapter.lapse(process.turns._lease.process_id)
+
+    async def stored(self, turns: int) -> None:
+        """Wait until so many turns are stored, running or in line."""
+        await until(lambda: self.adapter.rows("turns") == turns)
 
     async def close(self) -> None:
         for process in self.processes:

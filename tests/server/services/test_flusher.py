@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -21,16 +22,20 @@ class Paper:
 
     def __init__(self) -> None:
         self.commits: list[list[Flush]] = []
+        self.moments: list[float] = []
+        """When they were asked for."""
         self.failures: list[Exception] = []
         self.lost: set[str] = set()
         self.cancelled: set[str] = set()
         self.looks = 0
 
     async def flush(self, flushes: Sequence[Flush]) -> tuple[Sequence[Place], Sequence[str]]:
+        moment = asyncio.get_running_loop().time()
         await asyncio.sleep(0)
         if self.failures:
             raise self.failures.pop(0)
         self.commits.append(list(flushes))
+        self.moments.append(moment)
         return [flush.place for flush in flushes if flush.place.turn_id in self.lost], []
 
     async def cancelled_turns(self, process_id: str) -> Sequence[str]:
@@ -139,11 +144,12 @@ async def test_what_may_be_read_in_another_process_is_journaled_more_often(
             return heard
 
     flusher = Flusher(cast("Journal", paper), notices=Others(), tick=0.2)
-    with working(flusher, "a", Script(*"many words" * 10)) as turn:
+    with working(flusher, "a", Script(*"many words")) as turn:
         turn.feed = cast("Feed", Said()) if dispatched else None
-        await asyncio.sleep(0.5)
+        await until(lambda: len(paper.commits) >= 5)
     await flusher.close()
-    assert (len(paper.commits) > 4) == (heard and dispatched)
+    pauses = [later - earlier for earlier, later in pairwise(paper.moments)]
+    assert (min(pauses) < 0.19) == (heard and dispatched), "a busy machine makes them longer, and none shorter"
 
 
 async def test_a_turn_without_a_place_is_not_journaled(flusher: Flusher, paper: Paper) -> None:

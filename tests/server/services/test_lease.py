@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -44,8 +45,10 @@ class Scene:
     async def renewed(self, process_id: str, times: int) -> None:
         """Wait until a lease has been made longer so many times."""
         for _ in range(times):
-            before = self.adapter.lease_until(process_id)
-            await until(lambda before=before: self.adapter.lease_until(process_id) > before)
+            await until(partial(self._lasts_longer, process_id, than=self.adapter.lease_until(process_id)))
+
+    def _lasts_longer(self, process_id: str, than: int) -> bool:
+        return self.adapter.lease_until(process_id) > than
 
     async def queue(self, process_id: str, channel: str) -> str:
         turn = new_turn(process_id, kind="dispatch", channel_id=channel)

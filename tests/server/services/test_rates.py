@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar, cast
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.server.services.quick import quickly
 
 from turnwise.server.errors import LimitsReached, Unavailable
 from turnwise.server.services.meter import Meter
@@ -20,47 +20,9 @@ from turnwise.server.services.use import SHARE, TURNS, Allowance
 from turnwise.server.storage.base import Once, Storage, UsedTokens
 from turnwise.server.storage.rates import PERIOD_MS, PERIODS, Others, Tally
 
-T = TypeVar("T")
-
 EPOCH = 1_795_000_000
 STALE_BY = 0.2
 """Seconds by which a process may misjudge the database's clock: a slow answer leaves no more."""
-
-
-class QuickSelector(selectors.DefaultSelector):
-    """Waits for nothing, but says how long it would have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing will ever happen"
-        self.now += max(timeout, 0)
-        return super().select(0)
-
-
-class QuickLoop(asyncio.SelectorEventLoop):
-    """A loop whose time passes as soon as nothing is left to do."""
-
-    def __init__(self) -> None:
-        self._quick = QuickSelector()
-        super().__init__(self._quick)
-
-    def time(self) -> float:
-        return self._quick.now
-
-
-def quickly(scenario: Callable[[], Awaitable[T]]) -> T:
-    """Run a scenario in a loop of its own."""
-    loop = QuickLoop()
-    try:
-        return loop.run_until_complete(scenario())
-    finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.1))
-        loop.close()
 
 
 @dataclass

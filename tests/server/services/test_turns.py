@@ -319,7 +319,7 @@ async def test_turns_of_a_conversation_run_in_the_order_they_came_through_all_pr
             through.complete(conversation, str(number))
         else:
             await through.dispatch(conversation, str(number), f"a-channel-of-24-or-more-{number}")
-        await asyncio.sleep(0.03)
+        await stage.stored(number + 1)
     process.model.go_on.set()
     await until(lambda: not process.turns._running._running and not other.turns._running._running)
     assert [text for text in await process.texts(conversation) if text.isdigit()] == list("0123456")
