@@ -43,10 +43,10 @@ class ChannelScene:
         if publication is not None:
             await self.store.publish([publication])
 
-    async def kept(self, **start: int) -> list[int]:
-        """Return what somebody is told who subscribes now, until nothing comes for a moment."""
+    async def kept(self, least: int = 0, **start: int) -> list[int]:
+        """Return what somebody is told who subscribes now: so many, and what comes until nothing comes for a moment."""
         async with self.channels.subscribe(ACCOUNT, CHANNEL, **start) as batches:
-            return data_of(await rest(batches))
+            return data_of(await rest(batches, least=least))
 
 
 def data_of(messages: Sequence[ChannelMessage]) -> list[int]:
@@ -64,9 +64,15 @@ async def read(batches: Batches, count: int) -> list[ChannelMessage]:
     return messages
 
 
-async def rest(batches: Batches, silence: float = 0.05) -> list[ChannelMessage]:
-    """Return the messages that come until none comes for `silence` seconds."""
+async def rest(batches: Batches, silence: float = 0.05, *, least: int = 0, last: int = 0) -> list[ChannelMessage]:
+    """Return the messages that come until none comes for `silence` seconds.
+
+    The first, `least` of them, and the one that is numbered `last` are waited for as long as it takes.
+    """
     messages: list[ChannelMessage] = []
+    async with asyncio.timeout(60):
+        while len(messages) < least or (last and not any(message.seq == last for message in messages)):
+            messages += await anext(batches)
     try:
         while True:
             async with asyncio.timeout(silence):

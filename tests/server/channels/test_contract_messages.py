@@ -61,22 +61,22 @@ async def test_two_channels_never_meet(scene: ChannelScene) -> None:
 )
 async def test_history_is_the_last_messages_oldest_first(scene: ChannelScene, length: int, told: list[int]) -> None:
     await scene.publish(1, 2, 3, 4, 5)
-    assert await scene.kept(history=length) == told
+    assert await scene.kept(len(told), history=length) == told
 
 
 async def test_after_goes_on_from_a_number(scene: ChannelScene) -> None:
     await scene.publish(1, 2)
     seq = await scene.publish(3)
     await scene.publish(4, 5)
-    assert await scene.kept(after=seq) == [4, 5]
-    assert await scene.kept(after=seq, history=5) == [4, 5]
-    assert await scene.kept(after=0) == [1, 2, 3, 4, 5]
-    assert await scene.kept(after=-7) == [1, 2, 3, 4, 5]
+    assert await scene.kept(2, after=seq) == [4, 5]
+    assert await scene.kept(2, after=seq, history=5) == [4, 5]
+    assert await scene.kept(5, after=0) == [1, 2, 3, 4, 5]
+    assert await scene.kept(5, after=-7) == [1, 2, 3, 4, 5]
 
 
 async def test_a_number_that_was_never_given_out_means_that_numbering_began_anew(scene: ChannelScene) -> None:
     await scene.publish(1, 2)
-    assert await scene.kept(after=10**30) == [1, 2]
+    assert await scene.kept(2, after=10**30) == [1, 2]
 
 
 async def test_history_and_live_messages_meet_without_a_seam(scene: ChannelScene) -> None:
@@ -98,7 +98,7 @@ async def test_a_publisher_that_goes_away_leaves_no_gap(scene: ChannelScene) -> 
         for task in leaving:
             task.cancel()
         seq = await scene.publish(99)
-        messages = await rest(batches, 0.3)
+        messages = await rest(batches, 0.3, last=seq)
     assert messages[-1].seq == seq
     assert [message.seq for message in messages] == list(range(1, seq + 1))
 
@@ -137,7 +137,7 @@ async def test_a_request_is_done_once(scene: ChannelScene) -> None:
         with pytest.raises(AlreadyDone) as done:
             await scene.channels.publish(ACCOUNT, CHANNEL, b"1", once=once)
         assert (done.value.body, done.value.answer) == (b"body", b"{}")
-        assert data_of(await rest(batches)) == [1]
+        assert data_of(await rest(batches, least=1)) == [1]
 
 
 class TestProcesses:

@@ -6,8 +6,8 @@ import asyncio
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -15,6 +15,7 @@ import pytest
 from tests.server import postgres as own
 from tests.server.pgbouncer import Pooler
 from tests.server.postgres import PostgresServer, executed
+from tests.server.services.stage import until
 from tests.server.storage.scene import HOUR, START, StillClock, conversation, message, new_turn, once, published
 from tests.stalls import Stalls
 
@@ -43,6 +44,9 @@ SCHEMA = """
 """
 
 
+ASLEEP = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+
+
 class Opened:
     """Storages that are closed when the test ends."""
 
@@ -62,6 +66,22 @@ class Opened:
         """Return the texts of a conversation's messages, as a new storage reads them."""
         storage = await self.storage()
         return [item.text for item in await storage.list_messages(ME, id_, MessageQuery(take=1000))]
+
+    @asynccontextmanager
+    async def held_up(self, pool: ConnectionPool, *, jobs: int) -> AsyncGenerator[None]:
+        """Let so many jobs each hold a connection of a pool for as long as the context lasts."""
+        slow = [
+            asyncio.create_task(pool.run(lambda db: db.execute("SELECT pg_sleep(1000)").fetchone()))
+            for _ in range(jobs)
+        ]
+        try:
+            async with asyncio.timeout(60):
+                while len(await executed(self.url, ASLEEP)) < jobs:  # noqa: ASYNC110 - the database tells nobody
+                    await asyncio.sleep(0.01)
+            yield
+        finally:
+            await executed(self.url, f"SELECT pg_cancel_backend(pid) FROM ({ASLEEP}) AS asleep")  # noqa: S608 - our own
+            await asyncio.gather(*slow, return_exceptions=True)
 
 
 @pytest.fixture
@@ -341,12 +361,10 @@ async def test_requests_are_told_to_come_again_while_the_server_is_away(opened: 
 async def test_job_that_finds_no_free_connection_is_told_to_come_again(opened: Opened) -> None:
     pool = ConnectionPool(PostgresAddress.of(f"{opened.url}&pool_size=2"), wait=0.05)
     pool.start()
-    slow = [asyncio.create_task(pool.run(lambda db: db.execute("SELECT pg_sleep(0.5)").fetchone())) for _ in range(2)]
-    await asyncio.sleep(0.2)
-    with pytest.raises(Unavailable, match=r"All 2 connections .* raise `pool_size`") as caught:
-        await pool.run(lambda db: db.execute("SELECT 1").fetchone())
+    async with opened.held_up(pool, jobs=2):
+        with pytest.raises(Unavailable, match=r"All 2 connections .* raise `pool_size`") as caught:
+            await pool.run(lambda db: db.execute("SELECT 1").fetchone())
     assert caught.value.retry_after == 1
-    await asyncio.gather(*slow)
     await pool.close()
 
 
@@ -365,7 +383,7 @@ async def test_read_that_is_broken_off_while_it_connects_leaves_nothing_open(
     pool = ConnectionPool(PostgresAddress.of(opened.url))
     pool.start()
     reading = asyncio.create_task(pool.run(lambda db: db.execute("SELECT 1").fetchone()))
-    await asyncio.sleep(0.3)
+    await until(lambda: made)
     reading.cancel()
     await asyncio.wait([reading])
     await pool.close()
@@ -379,12 +397,10 @@ async def test_server_without_a_connection_left_is_told_from_one_that_is_away(
     await executed(opened.url, "CREATE ROLE few LOGIN CONNECTION LIMIT 1")
     pool = ConnectionPool(PostgresAddress.of(opened.url.replace("postgres@", "few@")))
     pool.start()
-    slow = asyncio.create_task(pool.run(lambda db: db.execute("SELECT pg_sleep(1)").fetchone()))
-    await asyncio.sleep(0.2)
-    with pytest.raises(Unavailable, match=r"no connection left .* lower `pool_size`") as caught:
-        await pool.run(lambda db: db.execute("SELECT 1").fetchone())
+    async with opened.held_up(pool, jobs=1):
+        with pytest.raises(Unavailable, match=r"no connection left .* lower `pool_size`") as caught:
+            await pool.run(lambda db: db.execute("SELECT 1").fetchone())
     assert caught.value.retry_after == 1
-    await slow
     await pool.close()
     await executed(opened.url, "DROP ROLE few")
 
