@@ -149,5 +149,5 @@ def test_an_answer_is_written_while_it_is_made_and_ctrl_c_ends_with_130(tmp_path
             process.stdin.flush()
             assert process.stdout.read(7) == b"one two"
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=20)
+            _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, b"")

@@ -29,7 +29,7 @@ def test_a_server_answers_with_the_secret_it_printed_until_it_is_told_to_stop(
         listening = re.fullmatch(r"listening on (http://\S+)\n", process.stdout.readline())
         assert listening is not None
         process.send_signal(ended_by)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 0
     assert re.search(rf"TURNWISE_SECRET=tw_\S+ turnwise chat --base-url {listening[1]}", told)
 
@@ -44,6 +44,6 @@ def test_a_secret_made_beside_a_running_server_opens_it(tmp_path: Path, command:
             assert client.conversation.list().items == []
         said = command("chat", "--base-url", url, input="Hi\n", TURNWISE_SECRET=made.stdout.strip())
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.startswith("Hello!")

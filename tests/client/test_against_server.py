@@ -291,7 +291,7 @@ def test_leaving_a_stream_early_keeps_what_was_said(api: Driver, conversation: s
 
 
 def _eventually(look: Callable[[], list[T]]) -> list[T]:
-    deadline = time.monotonic() + 15  # a process that died is missed after 6 seconds
+    deadline = time.monotonic() + 60  # a process that died is missed after 6 seconds
     while not (found := look()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -421,10 +421,11 @@ def test_silence_and_slowness_are_timeouts_of_their_own(api: Driver) -> None:
         api.call("complete", None, silent, timeout=Timeout(idle=0.3), retries=0)
 
 
+@pytest.mark.forgives_stalls
 def test_pings_keep_a_silent_stream_alive(api: Driver) -> None:
     silent = {"model": "silent", "messages": [{"type": "user", "text": "hi"}]}
     with pytest.raises(TotalTimeout):
-        api.stream("complete_stream", None, silent, timeout=Timeout(idle=0.5, total=1.2))
+        api.stream("complete_stream", None, silent, timeout=Timeout(idle=1.5, total=2.5))
 
 
 def test_no_server_is_a_connect_error(api: Driver) -> None:

@@ -430,7 +430,9 @@ async def test_cancelling_the_reader_ends_the_subscription() -> None:
         stream = client.conversation.dispatch_stream(None, messages=MESSAGES)
         assert isinstance(stream, AsyncResumableStream)
         reader = asyncio.create_task(stream.until_done())
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while stream.text != "Hel":  # noqa: ASYNC110 - the reader reads for itself
+                await asyncio.sleep(0.01)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader

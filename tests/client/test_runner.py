@@ -311,8 +311,10 @@ async def test_a_cancelled_call_closes_its_connection() -> None:
     gone = threading.Event()
     with wire(silent) as server:
         later = AsyncRunner(ClientOptions.of(base_url=server.url))
-        task = asyncio.create_task(later.run(send_call(timeout=Timeout(idle=5))))
-        await asyncio.sleep(0.1)
+        task = asyncio.create_task(later.run(send_call(timeout=Timeout(idle=60))))
+        async with asyncio.timeout(60):
+            while not server.requests:  # noqa: ASYNC110 - the server is a thread of its own
+                await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -483,7 +483,7 @@ async def test_cancelling_the_reader_closes_the_connection() -> None:
 
 @pytest.mark.parametrize(
     "timeout, kind",
-    [(Timeout(idle=0.1), IdleTimeout), (0.1, TotalTimeout), (Timeout(idle=5, total=0.1), TotalTimeout)],
+    [(Timeout(idle=0.5), IdleTimeout), (0.5, TotalTimeout), (Timeout(idle=5, total=0.5), TotalTimeout)],
 )
 async def test_silence_in_a_stream_is_a_timeout(timeout: float | Timeout, kind: type[Exception]) -> None:
     def silent(connection: socket.socket) -> None:

@@ -152,6 +152,7 @@ async def test_silence_is_a_timeout_of_its_kind(sent: bytes, timeout: Timeout, k
             assert "0.1 s" in str(error)
 
 
+@pytest.mark.forgives_stalls
 @pytest.mark.parametrize("closing", [True, False])
 async def test_a_trickle_ends_with_the_total_time(closing: bool, stalls: Stalls) -> None:
     def trickle(connection: socket.socket) -> None:
@@ -275,8 +276,9 @@ async def test_a_client_dropped_without_closing_closes_itself() -> None:
         session = next(iter(later._sessions._open.values()))
         del later
         gc.collect()
-        await asyncio.sleep(0.05)
-        assert session.closed
+        async with asyncio.timeout(60):
+            while not session.closed:  # noqa: ASYNC110 - nobody holds what could tell
+                await asyncio.sleep(0.01)
 
 
 async def test_many_time_limits_are_remembered_up_to_a_bound() -> None:

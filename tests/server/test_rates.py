@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from tests.server.asgi import Api, Reply, ScriptedModels
@@ -15,6 +16,7 @@ from tests.server.postgres import PostgresServer
 from turnwise.server.app import Adapters, create_app
 from turnwise.server.ids import new_id, now
 from turnwise.server.services.account import AccountService
+from turnwise.server.services.rates import Rates
 from turnwise.server.settings import Settings
 from turnwise.server.storage.journal import NewTurn, TurnRow
 from turnwise.server.storage.open import storage_at
@@ -55,6 +57,18 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for knows of no event
             await asyncio.sleep(0.01)
+
+
+def rates_of(api: Api) -> Rates:
+    rates = api.application._rates
+    assert rates is not None
+    return rates
+
+
+def told(*apis: Api) -> bool:
+    """Tell whether all that was counted has been told to other processes, and read what they had told."""
+    uses = [use for api in apis for use in rates_of(api)._uses.values()]
+    return not any(use.dirty or any(use.unsent) for use in uses)
 
 
 def refused(reply: Reply, name: str, *, limit: int, left: int = 0, window: bool = True) -> bool:
@@ -359,7 +373,7 @@ async def apis(database: str) -> AsyncGenerator[list[Api], None]:
 
 
 async def test_processes_on_one_database_share_the_limit_of_requests(apis: list[Api]) -> None:
-    await asyncio.sleep(1.2)  # until both know that they are two
+    await until(lambda: all(rates_of(api)._processes == 2 for api in apis))
     replies = [await apis[number % 2].get("/conversation/list") for number in range(260)]
     let_through = sum(reply.status == 200 for reply in replies)
     assert 200 <= let_through <= 200 + 200 // 8
@@ -376,7 +390,8 @@ async def test_a_turn_that_runs_elsewhere_takes_room_here(apis: list[Api]) -> No
         for api, conversation in zip(apis, conversations, strict=True)
     ]
     await until(lambda: one.models.scripted["slow"].prompts and two.models.scripted["slow"].prompts)
-    await asyncio.sleep(1.5)
+    await until(lambda: told(*apis))
+    await asyncio.sleep(1.2)  # until what they know of each other is old, and asked for again
     for api in apis:
         assert refused(await api.post(f"/conversation/{third}/receive"), "account-turns", limit=2, window=False)
     work = await one.post(f"/conversation/{third}/dispatch")
@@ -392,10 +407,10 @@ async def test_a_turn_that_runs_elsewhere_takes_room_here(apis: list[Api]) -> No
 async def test_tokens_that_were_used_elsewhere_are_used_here_too(apis: list[Api]) -> None:
     one, two = apis
     conversation = await one.conversation()
-    await asyncio.sleep(1.2)
+    await until(lambda: all(rates_of(api)._processes == 2 for api in apis))
     for _ in range(3):
         assert (await one.post(f"/conversation/{conversation}/receive")).status == 200
-    await asyncio.sleep(1.2)
+    await until(lambda: told(one))
     assert refused(await two.post(f"/conversation/{conversation}/receive"), "account-tokens", limit=25)
 
 
@@ -408,7 +423,7 @@ async def test_what_was_used_is_known_soon_after_a_restart(database: str) -> Non
         api = Api(application, SECRET, ScriptedModels())
         for _ in range(used):
             assert (await api.get("/conversation/list")).status == 200
-        await asyncio.sleep(1.5)
+        await until(partial(told, api))
         reply = await api.get("/conversation/list")
         assert reply.headers["ratelimit"].startswith(f'"account-requests";r={left};t=')
         await application.close()
