@@ -498,14 +498,18 @@ def test_a_stream_that_never_starts_asks_nothing(scene: Scene) -> None:
 # Leaving early.
 
 
-def leave_at_the_call(driver: Driver, begun: threading.Event, *tools: Any) -> None:
-    """Leave the stream once its first call has begun."""
+def leave_at_the_call(
+    driver: Driver, begun: threading.Event, *tools: Any, leaving: threading.Event | None = None
+) -> None:
+    """Leave the stream once its first call has begun; `leaving` is set then."""
+    leaving = leaving or threading.Event()
     stream = driver.method("run_stream")("c", text="Go.", tools=tools)
     if isinstance(driver, Blocking):
         with stream:
             for each in stream:
                 if isinstance(each, ToolCallStarted):
-                    assert begun.wait(5)
+                    assert begun.wait(60)
+                    leaving.set()
                     break
         return
 
@@ -513,24 +517,26 @@ def leave_at_the_call(driver: Driver, begun: threading.Event, *tools: Any) -> No
         async with stream:
             async for each in stream:
                 if isinstance(each, ToolCallStarted):
-                    assert await asyncio.to_thread(begun.wait, 5)
+                    assert await asyncio.to_thread(begun.wait, 60)
+                    leaving.set()
                     break
 
     driver._run(leave)
 
 
 def test_leaving_early_waits_for_a_function_and_publishes_nothing(scripted: Driver, scene: Scene) -> None:
-    begun = threading.Event()
+    begun, leaving = threading.Event(), threading.Event()
     ended: list[str] = []
 
     def slow() -> None:
         """Take a while."""
         begun.set()
-        time.sleep(0.1)
+        assert leaving.wait(60)
+        time.sleep(0.2)
         ended.append("ended")
 
     scene.completes(begin(), Pause(0.01))
-    leave_at_the_call(scripted, begun, slow)
+    leave_at_the_call(scripted, begun, slow, leaving=leaving)
     assert ended == ["ended"]
     assert scene.published == []
 
