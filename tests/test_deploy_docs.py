@@ -135,7 +135,7 @@ def nginx_before(server: EmbeddedServer, folder: Path) -> Generator[str]:
     )
     process = subprocess.Popen([nginx, "-p", str(folder), "-c", str(configuration)], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not listens(port):
             assert process.poll() is None, (folder / "error.log").read_text()
             assert time.monotonic() < deadline
@@ -143,7 +143,7 @@ def nginx_before(server: EmbeddedServer, folder: Path) -> Generator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_nginx_hands_a_stream_on_while_it_goes_on(server: EmbeddedServer, tmp_path: Path) -> None:

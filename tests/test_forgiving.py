@@ -24,7 +24,7 @@ def folder(request):
     return folder
 
 def stall():
-    subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 2; kill -CONT {os.getpid()}"])
+    subprocess.run(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 2; kill -CONT {os.getpid()}"], check=True)
     time.sleep(0.5)
 
 @pytest.mark.forgives_stalls
