@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from tests.cluster.cast import MODELS, Cast
 from tests.cluster.nginx import nginx_before
 from tests.crash.worker import Pace
 from tests.deployed import Deployment
+from tests.server.postgres import free_ports
 
 __all__ = ["EVERY", "Cluster", "Killer", "Member", "cluster"]
 
@@ -139,7 +139,7 @@ async def cluster(
             "OPENAI_BASE_URL": upstream.base_url,
             **settings,
         }
-        members = [Member(port, environ, folder / f"server-{port}.log") for port in _free_ports(3)]
+        members = [Member(port, environ, folder / f"server-{port}.log") for port in free_ports(3)]
         async with contextlib.AsyncExitStack() as stack:
             ports = [member.port for member in members]
             if nginx:
@@ -150,11 +150,3 @@ async def cluster(
                 yield Cluster(balancer, members, upstream, database, folder)
             finally:
                 await asyncio.gather(*(member.kill() for member in members))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

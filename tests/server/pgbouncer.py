@@ -75,7 +75,7 @@ def own_pooler(server: PostgresServer) -> Generator[Pooler]:
 
 
 def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         assert running.poll() is None, f"pgbouncer ended with status {running.returncode}"
         with socket.socket() as probe:

@@ -7,6 +7,7 @@ power cut is not what these tests ask.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import pwd
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -34,6 +36,7 @@ __all__ = [
     "blocking",
     "executed",
     "free_port",
+    "free_ports",
     "give_away",
     "own_server",
     "started",
@@ -138,10 +141,19 @@ def started(server: PostgresServer, *, stop: str = "immediate") -> Generator[Pos
 
 def free_port() -> int:
     """Return a port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return as many, of those that the system gives to no connection: they stay free until somebody listens."""
+    found: list[int] = []
+    for port in SystemRandom().sample(range(15_000, 32_000), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no port is free")
 
 
 def give_away(folder: Path) -> None:
