@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, MutableMapping
+from collections.abc import AsyncGenerator, Generator, MutableMapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -124,18 +125,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedServer
         yield running
 
 
-async def _talk(server: EmbeddedServer, *parts: bytes, pause: float = 0.0) -> bytes:
+@asynccontextmanager
+async def connected(server: EmbeddedServer) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection, of which nothing is left when the context ends, also where it has more to send."""
     host, _, port = server.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _talk(server: EmbeddedServer, *parts: bytes, pause: float = 0.0) -> bytes:
+    async with connected(server) as (reader, writer):
         for part in parts:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(pause)
         async with asyncio.timeout(60):
             return await reader.read()
-    finally:
-        writer.close()
 
 
 async def test_a_connection_that_sends_nothing_is_closed(server: EmbeddedServer) -> None:
@@ -194,42 +204,39 @@ async def test_a_chunked_body_that_is_too_large_is_413(server: EmbeddedServer) -
 async def test_who_sends_too_much_gets_to_read_that_also_where_the_connection_ends(
     server: EmbeddedServer, connection: str
 ) -> None:
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
-    head += f"connection: {connection}\r\ncontent-length: 20000000\r\n\r\n"
-    writer.write(head.encode())
-    for _ in range(200):
-        writer.write(b" " * 100_000)
-        await writer.drain()
-        await asyncio.sleep(0.001)
-    async with asyncio.timeout(60):
-        answer = await reader.readuntil(b"}")
-        assert answer.startswith(b"HTTP/1.1 413 ")
-        if connection == "close":
-            assert await reader.read() == b""
-    writer.close()
+    async with connected(server) as (reader, writer):
+        head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
+        head += f"connection: {connection}\r\ncontent-length: 20000000\r\n\r\n"
+        writer.write(head.encode())
+        for _ in range(200):
+            writer.write(b" " * 100_000)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(60):
+            answer = await reader.readuntil(b"}")
+            assert answer.startswith(b"HTTP/1.1 413 ")
+            if connection == "close":
+                assert await reader.read() == b""
 
 
 async def test_nobody_is_listened_to_for_long_who_was_answered(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("turnwise.server.connection.LINGER", 0.1)
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
-    writer.write(head.encode() + b"connection: close\r\ncontent-length: 20000000\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+    async with connected(server) as (reader, writer):
+        head = f"POST /v1/conversation/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.secret}\r\n"
+        writer.write(head.encode() + b"connection: close\r\ncontent-length: 20000000\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
 
-    async def send_on() -> None:
-        while True:
-            writer.write(b" ")
-            await writer.drain()
-            await asyncio.sleep(0.01)
+        async def send_on() -> None:
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
 
-    async with asyncio.timeout(60):
-        with pytest.raises(ConnectionError):
-            await send_on()
+        async with asyncio.timeout(60):
+            with pytest.raises(ConnectionError):
+                await send_on()
 
 
 @in_time
@@ -244,14 +251,12 @@ async def test_an_idle_connection_is_closed_and_a_body_in_pieces_is_read(server:
 async def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_was_idle_for_so_long(
     server: EmbeddedServer,
 ) -> None:
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    for _ in range(5):  # in all for longer than it may be idle
-        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
-        await asyncio.sleep(0.5)
-    begun = time.monotonic()
-    async with asyncio.timeout(60):
-        assert await reader.read() == b""
-    assert time.monotonic() - begun > 1
-    writer.close()
+    async with connected(server) as (reader, writer):
+        for _ in range(5):  # in all for longer than it may be idle
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+        assert time.monotonic() - begun > 1
