@@ -268,7 +268,10 @@ async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logge
     url, port = postgres.database(), free_port()
     storage = PostgresStorage(f"{url}&listen={quote(f'postgresql://postgres@127.0.0.1:{port}{urlsplit(url).path}')}")
 
+    joined: set[asyncio.Task[None] | None] = set()
+
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        joined.add(asyncio.current_task())
         back, there = await asyncio.open_unix_connection(postgres.folder / ".s.PGSQL.5432")
         await asyncio.gather(passed(reader, there), passed(back, writer))
 
@@ -283,6 +286,7 @@ async def test_an_address_to_listen_at_that_is_away_delays_no_start_and_is_logge
                 await asyncio.sleep(0.01)
         assert [record.message.partition(": ")[0] for record in caplog.records] == [NOT_HEARD, HEARD_AGAIN]
         await storage.close()
+        await asyncio.wait({task for task in joined if task is not None}, timeout=60)
 
 
 async def test_an_address_to_listen_at_that_does_not_answer_holds_up_a_start_for_a_second_at_most(
@@ -303,6 +307,8 @@ async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             writer.write(piece)
             await writer.drain()
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_a_notice_that_another_version_sends_is_taken_as_one_that_was_missed(scene: Scene) -> None:
