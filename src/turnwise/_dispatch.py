@@ -49,9 +49,9 @@ class DispatchCall(Call[DispatchResult], Generic[R, E], frozen=True, kw_only=Tru
     events: object
 
     def stream(self) -> DispatchStreamCall[E, R]:
-        """Return the same work, followed: on a random channel, unless one is named."""
+        """Return the same work, followed: on a channel of its own, unless one is named."""
         body = cast("DispatchRequest", self.body)
-        channel = os.urandom(16).hex() if body.channel_id is OMIT or body.channel_id is None else body.channel_id
+        channel = self._new_channel() if body.channel_id is OMIT or body.channel_id is None else body.channel_id
         return DispatchStreamCall(
             method=self.method,
             path=self.path,
@@ -61,6 +61,16 @@ class DispatchCall(Call[DispatchResult], Generic[R, E], frozen=True, kw_only=Tru
             events=self.events,
             result=self.answer,
         )
+
+    def _new_channel(self) -> str:
+        """Return a random channel; under a key of the caller's the same one each time, for the same request."""
+        headers = self.options.get("extra_headers", {})
+        key = next((value for name, value in headers.items() if name.lower() == "idempotency-key"), None)
+        if key is None:
+            return os.urandom(16).hex()
+        import hashlib
+
+        return hashlib.sha256("\n".join((self.path, *self.ids, key)).encode()).hexdigest()[:32]
 
 
 class ResumableCall(StreamableCall[T, E], Generic[T, E], frozen=True, kw_only=True):

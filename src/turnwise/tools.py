@@ -111,6 +111,11 @@ class Tool(Generic[P, R]):
         timeout: float | None | Omit = OMIT,
     ) -> None:
         """Make a tool; `tool` says how. `timeout` is in seconds, `None` is none."""
+        if not callable(function):
+            raise TypeError(
+                f"{function!r} cannot be called, so it is no tool: give a function with types and a docstring; what is "
+                "only a definition goes into functions="
+            )
         plain = underlying(function)
         functools.update_wrapper(self, plain)
         docstring = Docstring(inspect.getdoc(plain) if inspect.isroutine(plain) else None)
@@ -204,12 +209,15 @@ class Toolbox:
     """The tools of one exchange, each with a channel of its own, and the definitions of all functions.
 
     Raises:
+        TypeError: `tools` is no sequence of callables.
         ValueError: Two functions have the same name.
     """
 
     def __init__(
         self, tools: Sequence[Callable[..., object]], functions: Sequence[FunctionParam] | None | Omit = OMIT
     ) -> None:
+        if callable(tools) or isinstance(tools, str):
+            raise TypeError(f"tools={tools!r} are not several: give a list, as in tools=[function]")
         made = [cast("Tool[..., object]", each) if isinstance(each, Tool) else Tool(each) for each in tools]
         self.tools: dict[str, Tool[..., object]] = {os.urandom(16).hex(): each for each in made}
         """By channel."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from tests.client.drivers import Awaiting, Blocking, Driver
@@ -24,6 +25,12 @@ def api(request: pytest.FixtureRequest, script: ScriptedTransport) -> Generator[
     driver.root = driver.client.channel
     yield driver
     driver.close()
+
+
+@pytest.mark.parametrize("message", ["text", ["a", "b"], None])
+def test_publish_takes_nothing_but_an_object(api: Driver, message: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes a mapping as message, not (str|list|NoneType): a JSON object"):
+        api.call("publish", CHANNEL, message=message)
 
 
 def test_publish_sends_a_message_and_answers_the_channel(api: Driver, script: ScriptedTransport) -> None:

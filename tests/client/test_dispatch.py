@@ -82,6 +82,18 @@ def test_dispatch_takes_all_that_complete_takes_and_a_channel(name: str) -> None
     assert taken == set(inspect.signature(completion).parameters) - {"resumable"} | {"channel_id"}
 
 
+def test_work_under_a_key_of_the_callers_has_the_same_channel_each_time() -> None:
+    def channel(conversation_id: str, key: str, name: str = "Idempotency-Key") -> object:
+        headers = {name: key}
+        call = dispatch.dispatch_conversation(conversation_id, text="Hi.", extra_headers=headers).stream()
+        return msgspec.convert(sent(call), dict[str, object])["channelId"]
+
+    first = channel("c", "k")
+    assert channel("c", "k", "idempotency-key") == first
+    assert len(str(first)) == 32
+    assert first not in {channel("c", "l"), channel("d", "k")}
+
+
 def test_a_turn_is_fetched_and_cancelled() -> None:
     script = ScriptedTransport()
     turn = {"id": "t", "state": "running", "attempt": 2, "startedAt": 1.5, "channelId": "ch", "tokens": 3, "novel": 4}

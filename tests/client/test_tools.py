@@ -350,6 +350,16 @@ def test_a_callable_without_a_name_is_refused() -> None:
         tool(Thing(), description="Give it back.")
 
 
+def test_what_is_no_tool_is_refused_as_such() -> None:
+    definition: Any = {"name": "weather", "parameters": {}}
+    several: Any = [plain, "plain"]
+    with pytest.raises(TypeError, match=r"'weather'.* cannot be called, so it is no tool.*functions="):
+        Toolbox([definition])
+    for tools in several:
+        with pytest.raises(TypeError, match=r"are not several: give a list, as in tools=\[function\]"):
+            Toolbox(tools)
+
+
 @pytest.mark.parametrize("limit", [0, -1.5, float("nan"), "5"])
 def test_a_time_limit_that_is_none_is_refused(limit: Any) -> None:
     with pytest.raises(ValueError, match="is no time limit of a tool: give seconds"):

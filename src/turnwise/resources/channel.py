@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from turnwise._bind import Json, async_, sync
@@ -21,7 +22,14 @@ def publish_message(channel_id: str, /, *, message: Json, **options: Unpack[Call
 
     A channel is made by using it: its id is any text of at least 16 characters, best a random one. It belongs to the
     account: another account's channel of the same id is another channel.
+
+    Raises:
+        TypeError: The message is no mapping.
     """
+    if not isinstance(message, Mapping):
+        raise TypeError(
+            f"publish() takes a mapping as message, not {type(message).__name__}: a JSON object is published"
+        )
     return Call(
         method="POST",
         path=f"{_ONE}/publish",
