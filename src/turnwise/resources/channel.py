@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Unpack
+from typing import Unpack, cast
 
 from turnwise._bind import Json, async_, sync
 from turnwise._call import Call, CallOptions, StreamCall
@@ -26,10 +26,9 @@ def publish_message(channel_id: str, /, *, message: Json, **options: Unpack[Call
     Raises:
         TypeError: The message is no mapping.
     """
-    if not isinstance(message, Mapping):
-        raise TypeError(
-            f"publish() takes a mapping as message, not {type(message).__name__}: a JSON object is published"
-        )
+    given = cast("object", message)
+    if not isinstance(given, Mapping):
+        raise TypeError(f"publish() takes a mapping as message, not {type(given).__name__}: a JSON object is published")
     return Call(
         method="POST",
         path=f"{_ONE}/publish",
