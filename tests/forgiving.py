@@ -13,7 +13,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from tests.stalls import Stalls
 
-__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_terminal_summary"]
+__all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_terminal_summary", "run"]
 
 TRIES: Final = 3
 LONG: Final = 1.0
@@ -27,20 +27,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FORGIVEN] = []
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a marked test, again where it failed in a stall."""
     if item.get_closest_marker("forgives_stalls") is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = _run(item, nextitem)
+    reports = run(item, nextitem)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def _run(item: pytest.Item, nextitem: pytest.Item | None) -> Sequence[pytest.TestReport]:
-    """Return what is to be reported of a test: of its last run."""
+def run(item: pytest.Item, nextitem: pytest.Item | None) -> Sequence[pytest.TestReport]:
+    """Run a test; return what is to be reported of it, of its last run where it is marked and was run again."""
+    if item.get_closest_marker("forgives_stalls") is None:
+        return runtestprotocol(item, log=False, nextitem=nextitem)
     tries = 0
     while True:
         tries += 1

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
-from _pytest.runner import runtestprotocol
+from tests.forgiving import run
 
 from turnwise import BadGatewayError, ConnectionFailedError, StreamInterrupted
 
@@ -53,9 +53,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
-def _done(item: pytest.Item, nextitem: pytest.Item | None, repeats: int) -> list[pytest.TestReport]:
+def _done(item: pytest.Item, nextitem: pytest.Item | None, repeats: int) -> Sequence[pytest.TestReport]:
     began = time.time()
-    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    reports = run(item, nextitem)
     reason = _excuse(item, reports, began)
     if reason is None or not repeats:
         return reports
@@ -71,7 +71,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, An
     return report
 
 
-def _excuse(item: pytest.Item, reports: list[pytest.TestReport], began: float) -> str | None:
+def _excuse(item: pytest.Item, reports: Sequence[pytest.TestReport], began: float) -> str | None:
     """Return why a failed test may be done again, if it may."""
     problems = [cast("Any", report).problem for report in reports if report.failed]
     cuts = cuts_since(began) if problems else []

@@ -44,6 +44,9 @@ CUT, WRONG = StreamInterrupted("cut", text=""), AssertionError("wrong")
         pytest.param("@pytest.mark.holds_a_stream\ndef test(): cut(); fail(WRONG)", True, 1, id="its premise was cut"),
         pytest.param("@pytest.mark.holds_a_stream\ndef test(): cut(0); fail(WRONG)", False, 0, id="another was cut"),
         pytest.param("def test(): cut(); fail(CUT, tries=0)", True, 0, id="cut and survived"),
+        pytest.param(
+            "@pytest.mark.forgives_stalls\ndef test(): cut(); fail(CUT)", True, 1, id="cut, one of the others"
+        ),
     ],
 )
 def test_only_what_was_cut_is_done_again(tmp_path: Path, test: str, passes: bool, repeated: int) -> None:
@@ -53,7 +56,7 @@ def test_only_what_was_cut_is_done_again(tmp_path: Path, test: str, passes: bool
     cuts.write_text(json.dumps(earlier) + "\n")
     repeats.touch()
     done = subprocess.run(
-        [sys.executable, *PYTEST, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, suite],
+        [sys.executable, *PYTEST, "-p", "tests.forgiving", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, suite],
         cwd=ROOT,
         env={**os.environ, CUTS: str(cuts), REPEATS: str(repeats)},
         capture_output=True,
