@@ -27,7 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FORGIVEN] = []
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a marked test, again where it failed in a stall."""
     if item.get_closest_marker("forgives_stalls") is None:

@@ -43,6 +43,7 @@ def note(name: str, reason: str) -> None:
         file.write(json.dumps({"name": name, "reason": reason}) + "\n")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the one of tests/forgiving.py, whose part is done here too
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Do a test, and again where it was cut."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

@@ -52,11 +52,12 @@ CUT, WRONG = StreamInterrupted("cut", text=""), AssertionError("wrong")
 def test_only_what_was_cut_is_done_again(tmp_path: Path, test: str, passes: bool, repeated: int) -> None:
     suite, cuts, repeats = tmp_path / "test_suite.py", tmp_path / "cuts", tmp_path / "repeats"
     suite.write_text(f"{SUITE}\n{test}\n")
+    (tmp_path / "conftest.py").write_text("from tests.forgiving import pytest_configure, pytest_runtest_protocol\n")
     earlier = {"at": time.time() - 60, "path": "/x", "status": 200, "answered": 5}
     cuts.write_text(json.dumps(earlier) + "\n")
     repeats.touch()
     done = subprocess.run(
-        [sys.executable, *PYTEST, "-p", "tests.forgiving", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, suite],
+        [sys.executable, *PYTEST, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, suite],
         cwd=ROOT,
         env={**os.environ, CUTS: str(cuts), REPEATS: str(repeats)},
         capture_output=True,
