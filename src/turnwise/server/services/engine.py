@@ -38,7 +38,7 @@ from turnwise.types.event import (
 from turnwise.types.message import TextMessage
 from turnwise.types.usage import ModelUsage, Usage
 
-__all__ = ["BROKEN", "Engine", "aborted"]
+__all__ = ["BROKEN", "Engine"]
 
 BROKEN = "The server failed to make a reply, by a fault of its own. What was said is kept; try again."
 
@@ -66,7 +66,7 @@ class Engine:
             raise
         except InDoubt as error:
             # If it was begun after all, it must not hold its conversation. A dispatched turn is put back instead.
-            if not goes_on(turn):
+            if not turn.goes_on:
                 turn.finish(failure=error)  # nobody waits for the database to say so
                 await exchange.withdraw(turn, error)
             raise
@@ -81,7 +81,7 @@ class Engine:
         except TurnLost:
             raise
         except Exception as error:
-            if isinstance(error, Unavailable) and goes_on(turn):
+            if isinstance(error, Unavailable) and turn.goes_on:
                 raise
             # A turn whose end could not be stored must not hold its conversation.
             await exchange.withdraw(turn, error if isinstance(error, DomainError) else None)
@@ -127,7 +127,7 @@ class Loop:
         except (TurnLost, AlreadyDone):
             raise
         except Unavailable as error:
-            if self._resolved and goes_on(self._turn):
+            if self._resolved and self._turn.goes_on:
                 raise
             await self._interrupt("error", error)
         except DomainError as error:
@@ -328,7 +328,7 @@ class Loop:
         self._note(messages)
         if interruption == "abort":
             events.append(AbortEvent(data=Abort(reason=turn.abort_reason), created_at=moment))
-            failure = aborted(turn)
+            failure = turn.broken_off()
         if turn.cancelled:
             events.append(CompleteEndEvent(created_at=moment))
             ended = self._ended("abort", [])
@@ -360,22 +360,6 @@ class Loop:
             usage=Usage(token=self._progress.tokens),
             told=[*self._told, *retold],
         )
-
-
-def goes_on(turn: Turn) -> bool:
-    """Tell whether another attempt is to be made at a turn when the database is away: at what nobody waits for."""
-    return turn.feed is not None
-
-
-def aborted(turn: Turn) -> DomainError:
-    """Return what a reader is told of a turn that was broken off."""
-    if turn.abort_failure is not None:
-        return turn.abort_failure
-    reason = turn.abort_reason or "its task was cancelled"
-    return Unavailable(
-        f"The reply was broken off: {reason}. What was said until then is kept; send the request again.",
-        retry_after=1.0,
-    )
 
 
 async def _unbroken(work: Coroutine[None, None, None]) -> bool:

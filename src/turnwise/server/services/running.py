@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from turnwise.server.errors import DomainError
-from turnwise.server.services.engine import BROKEN, aborted
+from turnwise.server.services.engine import BROKEN
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import AlreadyDone
 from turnwise.server.storage.journal import TurnLost
@@ -99,10 +99,10 @@ async def _watched(turn: Turn, work: Coroutine[None, None, None]) -> None:
     try:
         await work
     except asyncio.CancelledError:
-        turn.finish(failure=aborted(turn))
+        turn.finish(failure=turn.broken_off())
     except (TurnLost, AlreadyDone):
         turn.abort_reason = turn.abort_reason or "another server goes on with it, or has ended it"
-        turn.finish(failure=aborted(turn))
+        turn.finish(failure=turn.broken_off())
     except DomainError as error:
         turn.finish(failure=error)
     except Exception:

@@ -142,7 +142,7 @@ class StatefulExchange:
             await store()
         except InDoubt:
             # A dispatched turn goes on after its last stored step, whichever that is.
-            if turn.feed is not None or not await insist(store):
+            if turn.goes_on or not await insist(store):
                 raise
         turn.tell()
 

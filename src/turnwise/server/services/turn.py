@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 import msgspec
 
 from turnwise.server.channels.base import Feed
-from turnwise.server.errors import DomainError
+from turnwise.server.errors import DomainError, Unavailable
 from turnwise.server.storage.journal import Publication
 from turnwise.types.conversation import CompleteResult, ReceiveResult, StatelessCompleteResult
 from turnwise.types.event import Event
@@ -129,6 +129,21 @@ class Turn:
             self.lost = True
             self.abort_reason = self.abort_reason or "the server that ran it lost its lease"
             self._cancel()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another attempt is made at it where the database is away: nobody waits for it."""
+        return self.feed is not None
+
+    def broken_off(self) -> DomainError:
+        """Return what a reader is told where it was aborted."""
+        if self.abort_failure is not None:
+            return self.abort_failure
+        reason = self.abort_reason or "its task was cancelled"
+        return Unavailable(
+            f"The reply was broken off: {reason}. What was said until then is kept; send the request again.",
+            retry_after=1.0,
+        )
 
     def settle(self) -> None:
         """Say that the end is being written: from here on an abort comes too late."""
