@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Sel
 from msgspec.structs import replace
 
 from turnwise._call import Call, CallOptions, Exchange, PageCall, StreamableCall, StreamablePages, StreamCall
-from turnwise._dispatch import DispatchCall, DispatchStreamCall, ResumableCall, ToolCall, ToolStreamCall
+from turnwise._dispatch import (
+    DispatchCall,
+    DispatchStreamCall,
+    ResumableCall,
+    ResumableToolCall,
+    ResumableToolStreamCall,
+    ToolCall,
+    ToolStreamCall,
+)
 from turnwise._shape import OPTIONS, Shape, merged
 
 if TYPE_CHECKING:
@@ -128,8 +136,10 @@ _VERBS: dict[type[Exchange], str] = {
     DispatchCall: "run",
     ResumableCall: "run_resumably",
     ToolCall: "run_with_tools",
+    ResumableToolCall: "run_with_tools",
     DispatchStreamCall: "stream_resumably",
     ToolStreamCall: "stream_with_tools",
+    ResumableToolStreamCall: "stream_with_tools",
 }
 
 

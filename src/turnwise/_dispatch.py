@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from turnwise._call import Call, StreamableCall, StreamCall
 from turnwise.types._base import OMIT, Omit
@@ -24,6 +24,8 @@ __all__ = [
     "DispatchCall",
     "DispatchStreamCall",
     "ResumableCall",
+    "ResumableToolCall",
+    "ResumableToolStreamCall",
     "ToolCall",
     "ToolStreamCall",
     "dispatched",
@@ -109,6 +111,19 @@ class ToolCall(StreamableCall[T, E], Generic[T, E], frozen=True, kw_only=True):
         )
 
 
+class ResumableToolStreamCall(ToolStreamCall[T, R], DispatchStreamCall[T, R], Generic[T, R], frozen=True, kw_only=True):
+    """A completion that is dispatched and followed, and whose calls of tools are answered here."""
+
+
+class ResumableToolCall(ToolCall[T, E], Generic[T, E], frozen=True, kw_only=True):
+    """A completion whose calls of tools are answered here, and that survives what cuts connections."""
+
+    def stream(self) -> ResumableToolStreamCall[E, T]:
+        """Return the same completion, followed."""
+        followed = asdict(dispatched(self).stream())
+        return ResumableToolStreamCall(**followed, box=self.box, tool_timeout=self.tool_timeout)
+
+
 def dispatched(call: StreamableCall[T, E], channel_id: str | None | Omit = OMIT) -> DispatchCall[T, E]:
     """Return a completion as work in the background."""
     asked = cast("ConversationCompleteRequest | ConversationCompleteStatelessRequest", call.body)
@@ -142,15 +157,7 @@ def resumable_form(call: StreamableCall[T, E]) -> ResumableCall[T, E]:
 
 def with_tools(call: StreamableCall[T, E], box: Toolbox, tool_timeout: float | None) -> ToolCall[T, E | ToolCallEvent]:
     """Return a completion whose calls of tools are answered here; events of their own come among the server's."""
-    return ToolCall(
-        method=call.method,
-        path=call.path,
-        ids=call.ids,
-        body=call.body,
-        options=call.options,
-        patient=call.patient,
-        result=call.result,
-        events=call.events,
-        box=box,
-        tool_timeout=tool_timeout,
-    )
+    fields = asdict(call)
+    if isinstance(call, ResumableCall):
+        return ResumableToolCall(**fields, box=box, tool_timeout=tool_timeout)
+    return ToolCall(**fields, box=box, tool_timeout=tool_timeout)

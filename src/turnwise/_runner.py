@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from turnwise._call import Call, Exchange, PageCall, StreamCall
 from turnwise._decode import Reply, api_error, decode_result, disguised_error, is_stream
+from turnwise._dispatch import ResumableToolStreamCall
 from turnwise._errors import TurnwiseError
 from turnwise._log import ExchangeLog, configure, enabled
 from turnwise._options import ClientOptions, build, policy_of, timeout_of
@@ -113,8 +114,10 @@ class SyncRunner:
 
     def stream_with_tools(self, call: ToolStreamCall[T, R]) -> Stream[T, R]:
         """Return the stream of `call`, which answers the calls of its tools."""
-        from turnwise._run import ToolStream
+        from turnwise._run import ResumableToolStream, ToolStream
 
+        if isinstance(call, ResumableToolStreamCall):
+            return ResumableToolStream(call, self.options, self.run, self._connect, self.run)
         return ToolStream(call, lambda: self._connect(call), self.run)
 
     def run_resumably(self, call: ResumableCall[R, E]) -> R:
@@ -206,8 +209,10 @@ class AsyncRunner:
 
     def stream_with_tools(self, call: ToolStreamCall[T, R]) -> AsyncStream[T, R]:
         """Return the stream of `call`, which answers the calls of its tools."""
-        from turnwise._run import AsyncToolStream
+        from turnwise._run import AsyncResumableToolStream, AsyncToolStream
 
+        if isinstance(call, ResumableToolStreamCall):
+            return AsyncResumableToolStream(call, self.options, self.run, self._connect, self.run)
         return AsyncToolStream(call, lambda: self._connect(call), self.run)
 
     async def run_resumably(self, call: ResumableCall[R, E]) -> R:

@@ -64,7 +64,7 @@ class ToolCallStarted:
     arguments: object
     """As the model gave them; they may not fit."""
     id: str | None
-    """The server's id of the call: the same one where a call is repeated. The hosted service gives none."""
+    """The server's id of the call: the same one where it asks for a call again. The hosted service gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from tests.deployed import serving
 from tests.stalls import Stalls
 
 from turnwise import AsyncTurnwise, ConnectError, ContentTooLargeError, PermissionDeniedError, Turnwise
-from turnwise._run import Pending, Thread
+from turnwise._attend import Thread
+from turnwise._calls import Pending
 from turnwise.server.embed import EmbeddedServer
 from turnwise.server.models.base import (
     Delta,
@@ -122,6 +123,22 @@ def test_a_task_with_two_tools_is_finished(api: Driver) -> None:
 
 def test_a_task_without_a_conversation_is_finished(api: Driver) -> None:
     result = api.call("run", None, messages=messages(("add", {"one": 1})), tools=[tool(add)])
+    assert result.text == "3"
+
+
+def test_a_resumable_task_with_two_tools_is_finished(api: Driver) -> None:
+    conversation = api.call("create").id
+    calls: list[tuple[str, dict[str, object]]] = [("add", {"one": 1}), ("double", {"value": 4}), ("add", {"one": 5})]
+    result = api.call("run", conversation, text=asking(*calls), tools=[add, double], resumable=True)
+    assert result.text == '3 {"doubled":8} 7'
+    assert [message.type for message in api.items("message.list", conversation)].count("activity") == 6
+    assert api.call("run", None, messages=messages(*calls), tools=[add, double], resumable=True).text == result.text
+
+
+def test_a_session_s_token_lets_a_resumable_task_run(api: Driver) -> None:
+    conversation = api.call("create").id
+    page = api.with_options(secret=api.call("session.create", conversation).token)
+    result = page.call("run", conversation, text=asking(("add", {"one": 1})), tools=[add], resumable=True)
     assert result.text == "3"
 
 
@@ -433,6 +450,15 @@ async def test_a_call_that_nobody_waits_for_may_take_its_time_to_end(
     async with AsyncTurnwise(secret="s", http_client=scene.script) as client:
         await client.conversation.run("c", text="Go.", tools=[sleeps])
     assert ended == ["ended"]
+
+
+def test_news_that_come_later_than_they_are_waited_for_are_told_later(
+    scripted: Driver, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnwise._run.GRACE", 0.01)
+    scene.script.answer("POST", "*/publish", json={"id": "x"}, delay=0.4)
+    scene.completes(begin({"one": 1}, id="k1"), Pause(0.2), end(id="k1", message={"data": 3, "id": "k1"}), Pause(1))
+    assert [each.type for each in run(scripted, add)] == ["toolCallStarted", "toolCallFinished"]
 
 
 def test_a_result_that_comes_too_late_is_no_success(scripted: Driver, scene: Scene) -> None:

@@ -84,6 +84,8 @@ async def add(one: int) -> int:
 async def in_the_background(client: AsyncConversationClient) -> None:
     assert_type(await client.run("c", text="hi", tools=[add]), CompleteResult)
     assert_type(client.run_stream("c", tools=[add]), AsyncStream[RunEvent, CompleteResult])
+    assert_type(await client.run(None, messages=[], tools=[add], resumable=True), StatelessCompleteResult)
+    assert_type(client.run_stream("c", tools=[add], resumable=True), AsyncStream[RunEvent, CompleteResult])
     assert_type(await client.dispatch("c", text="hi"), DispatchResult)
     async with client.dispatch_stream("c", text="hi") as stream:
         assert_type(stream, AsyncResumableStream[CompleteEvent, CompleteResult])

@@ -123,6 +123,8 @@ def tools(client: ConversationClient) -> None:
     assert_type(client.run("c", text="hi", tools=[add, double]), CompleteResult)
     assert_type(client.run(None, messages=[], tools=[add], tool_timeout=None), StatelessCompleteResult)
     assert_type(client.run_stream("c", tools=[add]), Stream[RunEvent, CompleteResult])
+    assert_type(client.run("c", tools=[add], resumable=True), CompleteResult)
+    assert_type(client.run_stream("c", tools=[add], resumable=True), Stream[RunEvent, CompleteResult])
     assert_type(client.run_stream(None, messages=[], tools=[]), Stream[StatelessRunEvent, StatelessCompleteResult])
     for event in client.run_stream("c", tools=[add]):
         if isinstance(event, ToolCallFinished):

@@ -46,6 +46,7 @@ def run_stateless(
     functions: Sequence[FunctionParam] | None | Omit = OMIT,
     extensions: ExtensionsParam | None | Omit = OMIT,
     limits: LimitsParam | None | Omit = OMIT,
+    resumable: bool = False,
     **options: Unpack[CallOptions],
 ) -> ToolCall[StatelessCompleteResult, StatelessRunEvent]:
     """With `None` for an id: reply to `messages`, at least one, with the help of `tools`, and store nothing."""
@@ -67,6 +68,7 @@ def run_stateless(
         functions=box.definitions,
         extensions=extensions,
         limits=limits,
+        resumable=resumable,
         **options,
     )
     return with_tools(completion, box, checked_limit(tool_timeout))
@@ -83,6 +85,7 @@ def run_conversation(
     functions: Sequence[FunctionParam] | None | Omit = OMIT,
     extensions: ExtensionsParam | None | Omit = OMIT,
     limits: LimitsParam | None | Omit = OMIT,
+    resumable: bool = False,
     **options: Unpack[CallOptions],
 ) -> ToolCall[CompleteResult, RunEvent]:
     """With a conversation's id: complete it, and let the bot call `tools`, which run here.
@@ -95,6 +98,12 @@ def run_conversation(
 
     Streamed, `ToolCallStarted`, `ToolCallFinished` and `ToolCallFailed` come among the other events. Leaving the stream
     early waits until no tool runs any more.
+
+    With `resumable` it is a dispatch and a subscription, see `dispatch`: it survives cut connections and restarts of
+    the server, while tools run on here. A server that takes the work over may ask for a call again; where it has an id,
+    as Turnwise's server gives it, the tool is called once and what it came to is published again. Leaving the stream
+    early leaves the work running there, and no call is answered here any more: the bot is told that the tool did not
+    answer.
     """
     from turnwise.tools import Toolbox, checked_limit
 
@@ -106,6 +115,7 @@ def run_conversation(
         functions=box.definitions,
         extensions=extensions,
         limits=limits,
+        resumable=resumable,
         **options,
     )
     return with_tools(completion, box, checked_limit(tool_timeout))
