@@ -16,7 +16,7 @@ from tests.stalls import Stalls
 __all__ = ["pytest_configure", "pytest_runtest_protocol", "pytest_terminal_summary", "run"]
 
 TRIES: Final = 3
-LONG: Final = 1.0
+LONG: Final = 0.3
 """Seconds that a machine must have stood still for a failure to be forgiven."""
 
 FORGIVEN: Final = pytest.StashKey[list[str]]()
