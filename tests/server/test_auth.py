@@ -12,13 +12,14 @@ from tests.server.asgi import Api, Reply
 from tests.server.postgres import PostgresServer
 
 from turnwise.server.auth import Authenticator
-from turnwise.server.errors import NotAuthenticated
+from turnwise.server.errors import NotAuthenticated, Unavailable
 from turnwise.server.ids import new_id, now
 from turnwise.server.operation import Operation
 from turnwise.server.principal import AccountPrincipal
 from turnwise.server.routes import OPERATIONS
 from turnwise.server.services.account import AccountService, digest_secret
 from turnwise.server.services.session import SessionService
+from turnwise.server.storage.base import Account, Storage
 
 REACH = {
     "completeConversationMessage",
@@ -257,6 +258,68 @@ async def test_a_secret_revoked_in_this_process_can_be_forgotten_at_once(api: Ap
     authenticator.forget()
     with pytest.raises(NotAuthenticated):
         await authenticator.authenticate(header)
+
+
+class Asked:
+    """A storage that finds secrets, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.problem: Exception | None = None
+        self.may_answer = asyncio.Event()
+
+    async def find_account(self, _digest: bytes) -> Account | None:
+        self.count += 1
+        await self.may_answer.wait()
+        if self.problem is not None:
+            raise self.problem
+        return Account(id="shop", name="shop")
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def authenticator(asked: Asked) -> Authenticator:
+    storage = cast("Storage", asked)
+    return Authenticator(storage, SessionService(storage, clock=now, key=b"k" * 32), monotonic=lambda: 0.0)
+
+
+async def test_a_secret_is_looked_up_once_for_all_who_come_with_it_meanwhile(
+    asked: Asked, authenticator: Authenticator
+) -> None:
+    coming = [asyncio.create_task(authenticator.authenticate(b"Bearer tw_1")) for _ in range(5)]
+    other = asyncio.create_task(authenticator.authenticate(b"Bearer tw_2"))
+    await asyncio.sleep(0)
+    coming[0].cancel()  # whoever goes takes nothing from the others
+    await asyncio.sleep(0)
+    asked.may_answer.set()
+    assert await asyncio.gather(*coming[1:], other) == [AccountPrincipal("shop")] * 5
+    assert asked.count == 2
+    assert authenticator.recognize(b"Bearer tw_1") == AccountPrincipal("shop")
+
+
+async def test_a_look_up_that_failed_is_remembered_for_nobody(asked: Asked, authenticator: Authenticator) -> None:
+    asked.problem = Unavailable("The database is away.")
+    asked.may_answer.set()
+    coming = [asyncio.create_task(authenticator.authenticate(b"Bearer tw_1")) for _ in range(2)]
+    assert await asyncio.gather(*coming, return_exceptions=True) == [asked.problem] * 2
+    asked.problem = None
+    assert await authenticator.authenticate(b"Bearer tw_1") == AccountPrincipal("shop")
+    assert asked.count == 2
+
+
+async def test_what_was_looked_up_before_all_was_forgotten_is_not_remembered(
+    asked: Asked, authenticator: Authenticator
+) -> None:
+    before = asyncio.create_task(authenticator.authenticate(b"Bearer tw_1"))
+    await asyncio.sleep(0)
+    authenticator.forget()
+    asked.may_answer.set()
+    await before
+    assert authenticator.recognize(b"Bearer tw_1") is None
 
 
 def test_what_is_stored_of_a_secret_does_not_hold_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -35,10 +36,12 @@ class Authenticator:
         self._guests = {digest: AccountPrincipal(account.id) for digest, account in (guests or {}).items()}
         self._monotonic = monotonic
         self._known: dict[bytes, tuple[float, AccountPrincipal]] = {}
+        self._looked_up: dict[bytes, asyncio.Task[AccountPrincipal | None]] = {}
 
     def forget(self) -> None:
         """Look every secret up again: one was revoked."""
         self._known.clear()
+        self._looked_up.clear()
 
     def recognize(self, authorization: bytes | None) -> Principal | None:
         """Return who sent this header if that was looked up just now; else `authenticate` tells."""
@@ -60,15 +63,28 @@ class Authenticator:
         return principal
 
     async def _find(self, digest: bytes) -> AccountPrincipal | None:
+        """Look a secret up, once for all who come with it meanwhile."""
+        task = self._looked_up.get(digest)
+        if task is None:
+            task = self._looked_up[digest] = asyncio.create_task(self._look_up(digest))
+            task.add_done_callback(lambda task: self._end(digest, task))
+        return await asyncio.shield(task)
+
+    async def _look_up(self, digest: bytes) -> AccountPrincipal | None:
         account = await self._storage.find_account(digest)
-        if account is None:
-            self._known.pop(digest, None)
-            return None
-        if len(self._known) >= KNOWN_AT_MOST:
-            self._known.clear()
-        principal = AccountPrincipal(account.id)
-        self._known[digest] = self._monotonic() + KNOWN_FOR, principal
-        return principal
+        return AccountPrincipal(account.id) if account is not None else None
+
+    def _end(self, digest: bytes, task: asyncio.Task[AccountPrincipal | None]) -> None:
+        """Remember what was found, unless it is to be looked up again."""
+        principal = None if task.cancelled() or task.exception() is not None else task.result()
+        if self._looked_up.get(digest) is not task:
+            return
+        del self._looked_up[digest]
+        self._known.pop(digest, None)
+        if principal is not None:
+            if len(self._known) >= KNOWN_AT_MOST:
+                self._known.clear()
+            self._known[digest] = self._monotonic() + KNOWN_FOR, principal
 
 
 def _bearer(authorization: bytes | None) -> bytes:
