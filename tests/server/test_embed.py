@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -48,7 +49,7 @@ async def test_a_closed_connection_ends_the_model_call_within_100_ms(tmp_path: P
     took: list[float] = []
     with embedded(settings=settings, models=models) as server:
         headers = {"authorization": f"Bearer {server.secret}"}
-        for _ in range(5):  # whatever else the machine does only adds to what the server takes
+        for _ in range(5):  # one of which may meet a machine that stands still
             said.clear()
             closed.clear()
             async with aiohttp.ClientSession(f"{server.url}/v1/", headers=headers) as http:
@@ -71,7 +72,7 @@ async def test_a_closed_connection_ends_the_model_call_within_100_ms(tmp_path: P
                         items = (await listed.json())["items"]
                 assert [(item["type"], item["text"]) for item in items] == [("user", "hi"), ("bot", "Well")]
                 assert items[-1]["meta"]["interrupted"] is True
-    assert min(took) < 0.1
+    assert median(took) < 0.1
 
 
 async def _read(http: aiohttp.ClientSession, path: str, accept: str) -> bytes:

@@ -199,7 +199,8 @@ class Meter:
         if rates is None:
             return []
         period = rates.period()
-        if not self._known or any(use.period != period for use in self._known):
+        known = self._known  # the account's use, or the token's, or both
+        if not known or known[0].period != period or known[-1].period != period:
             self._known = rates.uses(self._subjects, period)
         return self._known
 

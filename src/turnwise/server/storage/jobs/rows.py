@@ -32,6 +32,9 @@ Value = str | int | float | bytes | None
 
 Row = tuple[Value, ...]
 
+BYTES_AT_ONCE: Final = 1024 * 1024
+"""Bytes a purge removes in one commit, or one row; overwriting them holds writers up."""
+
 
 class Result(Protocol):
     """What a statement did and found, as `sqlite3.Cursor` has it; rows are read once, from the first to the last."""
@@ -67,10 +70,6 @@ class Database(Protocol):
 def run(db: Database, statement: str, *values: Value) -> Result:
     """Execute a statement."""
     return db.execute(statement, values)
-
-
-BYTES_AT_ONCE: Final = 1024 * 1024
-"""Bytes a purge removes in one commit, or one row; overwriting them holds writers up."""
 
 
 def some_of(rows: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
