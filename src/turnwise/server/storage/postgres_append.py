@@ -10,9 +10,9 @@ import msgspec
 from turnwise.server.storage.base import Once
 from turnwise.server.storage.jobs.idempotency import digest_of
 from turnwise.server.storage.jobs.messages import add_messages
-from turnwise.server.storage.jobs.rows import Database, Value, packed_meta, whole
+from turnwise.server.storage.jobs.rows import Database, packed_meta
 from turnwise.server.storage.jobs.statements import load
-from turnwise.server.storage.postgres_connection import numbered, stored_text
+from turnwise.server.storage.postgres_connection import ESCAPE, numbered, stored_text
 from turnwise.types.message import Message
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ __all__ = ["Append", "append_together", "appended_of"]
 _SQL: Final = load("writers", dialect="postgres")
 _APPEND: Final = numbered(_SQL["append"])
 _APPENDED: Final = numbered(_SQL["appended"])
+
+
+LONGEST: Final = 100_000_000
+"""Characters of what one statement stores. PostgreSQL takes no more than 1 GB, and needs a multiple of it in memory."""
+
+NUL: Final = r"\u0000"
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class Append(msgspec.Struct, frozen=True, eq=False):
@@ -41,23 +48,47 @@ class Append(msgspec.Struct, frozen=True, eq=False):
         add_messages(db, self.account_id, self.conversation_id, self.messages, used=(), once=self.once, now=self.now)
 
 
+class _Row(msgspec.Struct, omit_defaults=True):
+    """A message as it is sent; the first one of a request says what was asked."""
+
+    nth: int
+    """The request's place in the group."""
+    id: str
+    type: str
+    created_at: int
+    updated_at: int
+    text: str
+    conversation: str | None = None
+    account: str | None = None
+    digest: bytes | None = None
+    body: bytes | None = None
+    at: int | None = None
+    answer: bytes | None = None
+    name: str | None = None
+    description: str | None = None
+    meta: str | None = None
+
+
 async def append_together(
     connection: Connection, appends: Sequence[Append], *, writer: str, number: int
 ) -> Sequence[Append]:
-    """Append what can be appended and note the group's number, in one statement; return what was appended.
+    """Append what can be appended and note the group's number, in one statement; return what was not.
 
-    What was not is to be done by itself, and told why it cannot be: its conversation is not there, or the request was
-    made before.
+    That is to be done by itself, and told why it cannot be: its conversation is not there, the request was made before,
+    or it would be more than one statement should hold. Raises `UnicodeError` or `OverflowError` where something is
+    nothing that can be stored.
     """
     first = _first(appends)
-    asked = [_request(append, digest) for append, digest in first]
-    messages = [_row(nth, message) for nth, (append, _) in enumerate(first, 1) for message in append.messages]
-    now = min(append.now for append in appends)
-    values = (*_columns(asked), *_columns(messages), writer, number, now)
-    accepted: list[asyncpg.Record] = await connection.fetch(_APPEND, *values)
-    if len(accepted) == len(first) == len(appends):
+    sent = _encoded([row for nth, (append, digest) in enumerate(first, 1) for row in _rows(nth, append, digest)])
+    if len(sent) > LONGEST:
         return appends
-    return [first[int(row[0]) - 1][0] for row in accepted]
+    refused: list[asyncpg.Record] = await connection.fetch(
+        _APPEND, sent, writer, number, min(append.now for append in appends)
+    )
+    if not refused and len(first) == len(appends):
+        return ()
+    done = {append for append, _ in first} - {first[row[0] - 1][0] for row in refused}
+    return [append for append in appends if append not in done]
 
 
 async def appended_of(connection: Connection, appends: Sequence[Append]) -> Sequence[Append]:
@@ -78,38 +109,35 @@ def _first(appends: Sequence[Append]) -> list[tuple[Append, bytes | None]]:
     return list(found.values())
 
 
-def _request(append: Append, digest: bytes | None) -> tuple[Value, ...]:
-    place = append.conversation_id, append.account_id
-    if append.once is None:
-        return (*place, None, None, None, None)
-    return (*place, digest, append.once.body, append.once.now, append.once.answer)
+def _rows(nth: int, append: Append, digest: bytes | None) -> list[_Row]:
+    rows = [
+        _Row(
+            nth,
+            message.id,
+            message.type,
+            int(message.created_at),
+            int(message.updated_at),
+            message.text,
+            name=message.name,
+            description=message.description,
+            meta=packed_meta(message.meta),
+        )
+        for message in append.messages
+    ]
+    first, once = rows[0], append.once
+    first.conversation, first.account = append.conversation_id, append.account_id
+    if once is not None:
+        first.digest, first.body, first.at, first.answer = digest, once.body, once.now, once.answer
+    return rows
 
 
-def _row(nth: int, message: Message) -> tuple[Value, ...]:
-    return (
-        nth,
-        message.id,
-        message.type,
-        whole(message.created_at),
-        whole(message.updated_at),
-        message.name,
-        message.description,
-        packed_meta(message.meta),
-        message.text,
-    )
-
-
-def _columns(rows: Sequence[tuple[Value, ...]]) -> list[Sequence[Value] | None]:
-    return [_column(values) for values in zip(*rows, strict=True)]
-
-
-def _column(values: Sequence[Value]) -> Sequence[Value] | None:
-    """Return a column as it is sent; `None` where it holds nothing: the other columns tell how many rows there are."""
-    texts = [value for value in values if type(value) is str]
-    if texts:
-        joined = "".join(texts)
-        if stored_text(joined) is not joined:
-            return [stored_text(value) if type(value) is str else value for value in values]
-    elif values.count(None) == len(values):
-        return None
-    return values
+def _encoded(rows: Sequence[_Row]) -> str:
+    """Return rows as JSON: asyncpg looks at each element of an array for longer than all of this takes."""
+    encoded = _ENCODER.encode(rows).decode()
+    if NUL in encoded or ESCAPE in encoded:
+        for row in rows:
+            for name in row.__struct_fields__:
+                if type(value := getattr(row, name)) is str:
+                    setattr(row, name, stored_text(value))
+        encoded = _ENCODER.encode(rows).decode()
+    return encoded

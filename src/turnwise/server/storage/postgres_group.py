@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IN_THE_WAY",
     "TIMED_OUT",
+    "UNSTORABLE",
     "Outcome",
     "TakesTooLong",
     "Ticket",
@@ -35,6 +36,9 @@ IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 TIMED_OUT: Final = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 """A statement took too long, or what it waited for was locked for too long."""
+
+UNSTORABLE: Final = (asyncpg.PostgresError, asyncpg.DataError, UnicodeError, OverflowError)
+"""Something of many cannot be stored: each is to be tried by itself."""
 
 _LOCK: Final = numbered(load("writers", dialect="postgres")["lock"])
 
@@ -176,11 +180,11 @@ async def _append(connection: Connection, group: Sequence[Ticket], *, writer: st
     if not tickets:
         return set()
     try:
-        appended = await append_together(connection, list(tickets), writer=writer, number=number)
+        refused = await append_together(connection, list(tickets), writer=writer, number=number)
     except LOST:
         raise
     except TIMED_OUT as error:
         raise TakesTooLong(error) from error
-    except (asyncpg.PostgresError, asyncpg.DataError) as error:
+    except UNSTORABLE as error:
         raise TryApart from error
-    return {tickets[append] for append in appended}
+    return set(tickets.values()) - {tickets[append] for append in refused}

@@ -19,8 +19,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
-import asyncpg
-
 from turnwise.server.errors import InDoubt, Unavailable
 from turnwise.server.ids import new_id
 from turnwise.server.storage.jobs.notices import Notice
@@ -29,6 +27,7 @@ from turnwise.server.storage.postgres_append import Append, append_together, app
 from turnwise.server.storage.postgres_connection import LOST, PATIENCE, PAUSE, STEADY, away, numbered
 from turnwise.server.storage.postgres_group import (
     TIMED_OUT,
+    UNSTORABLE,
     Outcome,
     TakesTooLong,
     Ticket,
@@ -240,15 +239,15 @@ class PostgresWriter:
         number = self._number()
         appends = [cast("Append", ticket.job) for ticket in group]
         try:
-            done = set(await append_together(connection, appends, writer=self._row(number), number=number))
+            refused = await append_together(connection, appends, writer=self._row(number), number=number)
         except LOST:
             self._doubt = _Doubt(number, group, None)
             raise
         except TIMED_OUT as error:
             raise TakesTooLong(error) from error
-        except (asyncpg.PostgresError, asyncpg.DataError):
+        except UNSTORABLE:
             return group
-        return self._appended(group, done)
+        return self._appended(group, refused)
 
     async def _alone(self, connection: Connection, ticket: Ticket, *, lock: float | None = None) -> None:
         """Commit one ticket in a transaction of its own, as often as others get in its way."""
@@ -285,11 +284,11 @@ class PostgresWriter:
         self._end(outcomes)
         return True
 
-    def _appended(self, group: Sequence[Ticket], done: Collection[Append]) -> Sequence[Ticket]:
+    def _appended(self, group: Sequence[Ticket], refused: Collection[Append]) -> Sequence[Ticket]:
         """Settle those that were appended; return the others."""
         rest: list[Ticket] = []
         for ticket in group:
-            if ticket.job not in done:
+            if ticket.job in refused:
                 rest.append(ticket)
             elif (future := claimed(ticket)) is not None:
                 future.set_result(None)
@@ -362,7 +361,8 @@ class PostgresWriter:
             self._end(doubt.outcomes)
         else:
             appends = [cast("Append", ticket.job) for ticket in doubt.group]
-            self._appended(doubt.group, set(await appended_of(connection, appends)))
+            done = set(await appended_of(connection, appends))
+            self._appended(doubt.group, [append for append in appends if append not in done])
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -41,20 +41,30 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM opened
 
 -- name: append
-WITH asked AS MATERIALIZED (
+WITH sent AS MATERIALIZED (
     SELECT *
-    FROM unnest(
-        ?1::text[], ?2::text[], ?3::bytea[], ?4::bytea[], ?5::bigint[], ?6::bytea[]
-    ) WITH ORDINALITY AS a (conversation, account, digest, body, at, answer, nth)
+    FROM ROWS FROM (
+        json_to_recordset(?1::json) AS (
+            nth bigint, conversation text, account text, digest text, body text, at bigint, answer text, id text,
+            type text, created_at bigint, updated_at bigint, name text, description text, meta text, text text
+        )
+    ) WITH ORDINALITY AS s (
+        nth, conversation, account, digest, body, at, answer, id, type, created_at, updated_at, name, description,
+        meta, text, ordinal
+    )
+), asked AS MATERIALIZED (
+    SELECT nth, conversation, account, decode(digest, 'base64') AS digest, body, at, answer
+    FROM sent
+    WHERE conversation IS NOT NULL
 ), held AS MATERIALIZED (
     SELECT c.key, c.id, c.account, c.last_sequence, c.updated_at
     FROM conversations c
-    WHERE c.id = ANY (?1::text[]) AND (c.expires_at IS NULL OR c.expires_at > ?18::bigint)
+    WHERE c.id = ANY (ARRAY(SELECT conversation FROM asked)) AND (c.expires_at IS NULL OR c.expires_at > ?4::bigint)
     ORDER BY c.id
     FOR NO KEY UPDATE
 ), remembered AS (
     INSERT INTO idempotency (digest, body, created_at, answer)
-    SELECT a.digest, a.body, a.at, a.answer
+    SELECT a.digest, decode(a.body, 'base64'), a.at, decode(a.answer, 'base64')
     FROM asked a JOIN held h ON h.id = a.conversation AND h.account = a.account
     WHERE a.digest IS NOT NULL
     ORDER BY a.digest
@@ -66,13 +76,10 @@ WITH asked AS MATERIALIZED (
     WHERE a.digest IS NULL OR a.digest IN (SELECT digest FROM remembered)
 ), given AS MATERIALIZED (
     SELECT t.key, t.last_sequence + row_number() OVER before AS sequence,
-        greatest(t.updated_at, max(g.created_at) OVER before) AS moment, g.*
-    FROM unnest(
-        ?7::bigint[], ?8::text[], ?9::text[], ?10::bigint[], ?11::bigint[], ?12::text[], ?13::text[], ?14::text[],
-        ?15::text[]
-    ) WITH ORDINALITY AS g (nth, id, type, created_at, updated_at, name, description, meta, text, ordinal)
-    JOIN accepted t ON t.nth = g.nth
-    WINDOW before AS (PARTITION BY t.key ORDER BY g.ordinal)
+        greatest(t.updated_at, max(s.created_at) OVER before) AS moment,
+        s.id, s.type, s.updated_at, s.name, s.description, s.meta, s.text
+    FROM sent s JOIN accepted t ON t.nth = s.nth
+    WINDOW before AS (PARTITION BY t.key ORDER BY s.ordinal)
 ), extended AS (
     UPDATE conversations c SET last_sequence = n.sequence, updated_at = n.moment
     FROM (SELECT key, max(sequence) AS sequence, max(moment) AS moment FROM given GROUP BY key) n
@@ -85,7 +92,7 @@ WITH asked AS MATERIALIZED (
     FROM given
 ), noted AS (
     INSERT INTO writers (id, last_group, used_at)
-    SELECT ?16::text, ?17::bigint, {now_fragment}
+    SELECT ?2::text, ?3::bigint, {now_fragment}
     ON CONFLICT (id) DO UPDATE SET last_group = excluded.last_group, used_at = excluded.used_at
 )
-SELECT nth FROM accepted
+SELECT a.nth FROM asked a WHERE NOT EXISTS (SELECT 1 FROM accepted t WHERE t.nth = a.nth)
