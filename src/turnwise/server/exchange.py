@@ -164,15 +164,15 @@ class HttpExchange:
 
     async def body(self) -> bytes:
         """Return the body, `{}` where it is empty. Raises `ContentTooLarge`, `RequestTimeout`, `Disconnected`."""
-        declared = self.headers.get(b"content-length", b"0")
-        if len(declared) > 12 or (declared.isdigit() and int(declared) > self._frame.limits.body_bytes):
-            raise self._too_large()
         whole: Whole | None = self.scope.get(WHOLE)
         if whole is not None:  # a timer for each request costs as much as decoding it
             body = whole.body()
             if body is None:
                 raise Disconnected
         else:
+            declared = self.headers.get(b"content-length", b"0")
+            if len(declared) > 12 or (declared.isdigit() and int(declared) > self._frame.limits.body_bytes):
+                raise self._too_large()
             try:
                 async with asyncio.timeout(self._frame.limits.body_timeout):
                     body = await self._whole()

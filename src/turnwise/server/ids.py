@@ -17,6 +17,7 @@ NewId = Callable[[], str]
 
 RANDOM_BITS: Final = 80
 STEP_BYTES: Final = 9
+ID_BYTES: Final = 16
 
 
 def now() -> int:
@@ -73,7 +74,7 @@ class SortableIds:
             self._random += 1 + int.from_bytes(self._random_bytes(STEP_BYTES))
             self._moment += self._random >> RANDOM_BITS
             self._random &= (1 << RANDOM_BITS) - 1
-        return f"{self._moment:012x}{self._random:020x}"
+        return (self._moment << RANDOM_BITS | self._random).to_bytes(ID_BYTES).hex()
 
 
 new_id: Final[NewId] = SortableIds()

@@ -16,6 +16,7 @@ LONGEST: Final = 1000
 class Form(Enum):
     """A form of an answer; the value is its media type."""
 
+    __hash__ = object.__hash__  # Enum's own hashes the name anew each time
     JSON = "application/json"
     JSONL = "application/jsonl"
     SSE = "text/event-stream"

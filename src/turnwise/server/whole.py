@@ -71,16 +71,13 @@ class WholeRequest:
             or cycle.scope["method"] == "HEAD"
         ):
             return False
-        lines: list[bytes] = []
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
-        head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(headers):
+        head = b"\r\n".join(map(b": ".join, headers))
+        if not head.count(b"\n") == head.count(b"\r") == len(headers) - 1:
             raise RuntimeError("a header's value holds the end of a line")
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         transport = cast("GatheringTransport", cycle.transport)
-        transport.write_whole(b"".join((STATUS_LINE[status], preamble, head, b"\r\n", body)))
+        transport.write_whole(b"".join((STATUS_LINE[status], preamble, head, b"\r\n\r\n", body)))
         cycle.message_event.set()
         cycle.on_response()
         return True

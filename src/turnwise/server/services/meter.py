@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from turnwise.server.errors import LimitsReached
 from turnwise.server.services.rates import FRESH, Rates
-from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, Holder, Use, Verdict
+from turnwise.server.services.use import KINDS, MESSAGES, REQUESTS, TOKENS, TURNS, YES, Holder, Use, Verdict
 from turnwise.server.storage.base import Once, UsedTokens
 
 __all__ = ["UNMETERED", "Left", "Meter", "Taken"]
@@ -210,12 +210,11 @@ class Meter:
         if rates is None:
             return True
         uses, alone = self._uses(), rates.alone
-        for nth, use in enumerate(uses):
-            if not use.count(kind, count, alone=alone):
-                for counted in uses[:nth]:
-                    counted.take_back(kind, count, counted.period)
+        for use in uses:
+            if use.verdict(kind, count, alone=alone) is not YES:
                 return False
-            rates.changed(use)
+        for use in uses:
+            rates.add(use, kind, count)
         return True
 
     def _verdict(

@@ -9,7 +9,7 @@ from typing import Final
 
 from turnwise.server.storage.rates import PERIOD_MS, PERIODS, Tally
 
-__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "Allowance", "Holder", "Use", "Verdict"]
+__all__ = ["KINDS", "MESSAGES", "REQUESTS", "SHARE", "TOKENS", "TURNS", "YES", "Allowance", "Holder", "Use", "Verdict"]
 
 REQUESTS, MESSAGES, TOKENS, TURNS = range(4)
 KINDS: Final = ("requests", "messages", "tokens", "turns")
@@ -130,27 +130,26 @@ class Use:
         limit = self.limits[kind]
         if not limit:
             return YES
-        if limit - self.used[kind] < min(count or 1, limit):
+        used = self.used[kind]
+        if used > 0 and used + (count or 1) > limit:
             return NO
+        if alone:
+            return YES
         unsent = self.unsent[kind]
-        return YES if alone or not unsent or unsent + count <= self._credit[kind] else ASK
+        return ASK if unsent and unsent + count > self._credit[kind] else YES
 
     def add(self, kind: int, count: int) -> None:
         """Count; of turns, those that begin now."""
+        period = self.period
         self.unsent[kind] += count
         self.used[kind] += count
-        self.dirty.add(self.period)
+        self.dirty.add(period)
         if kind == TURNS:
             self.turns += count
+        elif (counts := self._own.get(period)) is not None:
+            counts[kind] += count
         else:
-            self._own.setdefault(self.period, [0, 0, 0])[kind] += count
-
-    def count(self, kind: int, count: int, *, alone: bool) -> bool:
-        """Count where `verdict` is YES; tell whether it was."""
-        if self.verdict(kind, count, alone=alone) is not YES:
-            return False
-        self.add(kind, count)
-        return True
+            self._own[period] = [count if each == kind else 0 for each in range(TURNS)]
 
     def take_back(self, kind: int, count: int, period: int) -> None:
         """Undo what was counted in a period, if that still counts; of turns, those that ended."""
