@@ -141,20 +141,23 @@ class BufferedHandler(logging.Handler):
     def tell(self, told: Told) -> None:
         """Write soon what a logger would have made a record of. Never raises, like `emit`."""
         with self.lock or contextlib.nullcontext():
+            self._held.append(told)
+            if 1 < len(self._held) < LINES_AT_ONCE:
+                return
             try:
-                self._keep(told, urgent=False)
+                self._write_soon(urgent=False)
             except Exception:  # noqa: BLE001 - likewise
                 self._fail()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, now or soon."""
         try:
-            self._keep(self.format(record), urgent=record.levelno > logging.INFO)
+            self._held.append(self.format(record))
+            self._write_soon(urgent=record.levelno > logging.INFO)
         except Exception:  # noqa: BLE001 - a log that cannot be written must not break what it tells of
             self.handleError(record)
 
-    def _keep(self, line: str | Told, *, urgent: bool) -> None:
-        self._held.append(line)
+    def _write_soon(self, *, urgent: bool) -> None:
         if urgent or len(self._held) >= LINES_AT_ONCE:
             self.flush()
         elif len(self._held) == 1:

@@ -67,7 +67,9 @@ class FunctionSet:
 
 def check_functions(definitions: Definitions, path: str = "$.functions") -> None:
     """Refuse definitions that cannot be: names, doubles, schemas, results, channels. Each refusal names its path."""
-    functions = given(definitions) or ()
+    functions = given(definitions)
+    if not functions:
+        return
     if len(functions) > MOST:
         raise BadRequest(
             f"{path}: {MOST} functions may be offered at once, these are {len(functions)}. Leave some out."

@@ -210,6 +210,8 @@ class Meter:
         if rates is None:
             return True
         uses, alone = self._uses(), rates.alone
+        if len(uses) == 1 and uses[0].count(kind, count, alone=alone):
+            return True
         for use in uses:
             if use.verdict(kind, count, alone=alone) is not YES:
                 return False

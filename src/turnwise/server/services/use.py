@@ -57,6 +57,7 @@ class Use:
     """
 
     __slots__ = (
+        "_counted",
         "_credit",
         "_oldest",
         "_others",
@@ -90,6 +91,8 @@ class Use:
         """When the others were last read, in seconds of this process's clock."""
         self._credit = [max(1, limit // (SHARE * processes)) for limit in self.limits]
         self._own: dict[int, Counts] = {}
+        self._counted: Counts | None = None
+        """What was counted in the period that runs, once something was that others are not told yet."""
         self._others: dict[int, Counts] = {}
         self._turns_elsewhere = 0
         self._oldest = period
@@ -102,6 +105,7 @@ class Use:
         """Forget what is no longer in the window."""
         if period != self.period:
             self.period = period
+            self._counted = None
             for counts in (self._own, self._others):
                 for gone in [each for each in counts if not 0 <= period + 1 - each <= PERIODS]:
                     del counts[gone]
@@ -146,10 +150,22 @@ class Use:
         self.dirty.add(period)
         if kind == TURNS:
             self.turns += count
-        elif (counts := self._own.get(period)) is not None:
-            counts[kind] += count
         else:
-            self._own[period] = [count if each == kind else 0 for each in range(TURNS)]
+            self._counted = self._own.setdefault(period, [0, 0, 0])
+            self._counted[kind] += count
+
+    def count(self, kind: int, count: int, *, alone: bool) -> bool:
+        """Count as `add` does where `verdict` certainly is YES, and `add` counted before; tell whether it was done.
+
+        Most requests need no more. Not for turns.
+        """
+        counted, limit = self._counted, self.limits[kind]
+        used, unsent = self.used[kind] + count, self.unsent[kind] + count
+        if counted is None or (limit and (used > limit or not (alone or unsent <= self._credit[kind]))):
+            return False
+        self.used[kind], self.unsent[kind] = used, unsent
+        counted[kind] += count
+        return True
 
     def take_back(self, kind: int, count: int, period: int) -> None:
         """Undo what was counted in a period, if that still counts; of turns, those that ended."""
@@ -198,6 +214,7 @@ class Use:
             for counts in (self._own.get(period, [0, 0, 0]),)
         ]
         self.dirty = set()
+        self._counted = None
         return tallies, self.unsent.copy()
 
     def untold(self, tallies: Sequence[Tally]) -> None:

@@ -237,7 +237,7 @@ class PostgresWriter:
     async def _append(self, connection: Connection, group: Sequence[Ticket]) -> Sequence[Ticket]:
         """Commit a group of appends with one statement; return what is to be done apart."""
         number = self._number()
-        appends = [cast("Append", ticket.job) for ticket in group]
+        appends = cast("Sequence[Append]", [ticket.job for ticket in group])
         try:
             refused = await append_together(connection, appends, writer=self._row(number), number=number)
         except LOST:
@@ -360,7 +360,7 @@ class PostgresWriter:
         if doubt.outcomes is not None:
             self._end(doubt.outcomes)
         else:
-            appends = [cast("Append", ticket.job) for ticket in doubt.group]
+            appends = cast("Sequence[Append]", [ticket.job for ticket in doubt.group])
             done = set(await appended_of(connection, appends))
             self._appended(doubt.group, [append for append in appends if append not in done])
 
