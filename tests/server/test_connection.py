@@ -12,6 +12,7 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.closed = False
+        self.paused = False
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -25,6 +26,12 @@ class Wire:
 
     def get_extra_info(self, name: str) -> str:
         return f"the {name}"
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 def gathering(wire: Wire) -> GatheringTransport:
@@ -64,4 +71,10 @@ async def test_nothing_is_sent_once_the_other_side_is_gone() -> None:
 
 
 async def test_everything_else_is_the_transports_own() -> None:
-    assert gathering(Wire()).get_extra_info("peername") == "the peername"  # type: ignore[operator]
+    wire = Wire()
+    transport = gathering(wire)
+    assert transport.get_extra_info("peername") == "the peername"
+    transport.pause_reading()
+    assert wire.paused
+    transport.resume_reading()
+    assert not wire.paused

@@ -205,7 +205,7 @@ class Application:
             PlainRoute(path, Page(path, make))
             for path, make in ((f"{API}/spec", _spec), ("/healthz", _healthy), ("/readyz", self._ready))
         ]
-        return Router(routes, redirect_slashes=False, default=_unknown_path)
+        return Router(routes, redirect_slashes=False, default=_unknown_path).app  # there is no middleware around it
 
     async def _ready(self) -> tuple[int, bytes]:
         if self._stopping:

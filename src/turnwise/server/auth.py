@@ -36,6 +36,7 @@ class Authenticator:
         self._guests = {digest: AccountPrincipal(account.id) for digest, account in (guests or {}).items()}
         self._monotonic = monotonic
         self._known: dict[bytes, tuple[float, AccountPrincipal]] = {}
+        """Who sends which header, by its digest; it is taken apart once."""
         self._looked_up: dict[bytes, asyncio.Task[AccountPrincipal | None]] = {}
 
     def forget(self) -> None:
@@ -45,14 +46,17 @@ class Authenticator:
 
     def recognize(self, authorization: bytes | None) -> Principal | None:
         """Return who sent this header if that was looked up just now; else `authenticate` tells."""
-        known = self._known.get(hashlib.sha256(_bearer(authorization)).digest())
+        if authorization is None:
+            return None
+        known = self._known.get(hashlib.sha256(authorization).digest())
         return known[1] if known is not None and known[0] > self._monotonic() else None
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
         """Return who sent this header. Raises `NotAuthenticated`."""
         secret = _bearer(authorization)
         digest = hashlib.sha256(secret).digest()
-        principal: Principal | None = self._guests.get(digest) or await self._find(digest)
+        header = hashlib.sha256(authorization or b"").digest()
+        principal: Principal | None = self._guests.get(digest) or await self._find(digest, header)
         if principal is None:
             principal = await self._sessions.verify(secret.decode("latin-1"))
         if principal is None:
@@ -62,29 +66,29 @@ class Authenticator:
             )
         return principal
 
-    async def _find(self, digest: bytes) -> AccountPrincipal | None:
+    async def _find(self, digest: bytes, header: bytes) -> AccountPrincipal | None:
         """Look a secret up, once for all who come with it meanwhile."""
-        task = self._looked_up.get(digest)
+        task = self._looked_up.get(header)
         if task is None:
-            task = self._looked_up[digest] = asyncio.create_task(self._look_up(digest))
-            task.add_done_callback(lambda task: self._end(digest, task))
+            task = self._looked_up[header] = asyncio.create_task(self._look_up(digest))
+            task.add_done_callback(lambda task: self._end(header, task))
         return await asyncio.shield(task)
 
     async def _look_up(self, digest: bytes) -> AccountPrincipal | None:
         account = await self._storage.find_account(digest)
         return AccountPrincipal(account.id) if account is not None else None
 
-    def _end(self, digest: bytes, task: asyncio.Task[AccountPrincipal | None]) -> None:
+    def _end(self, header: bytes, task: asyncio.Task[AccountPrincipal | None]) -> None:
         """Remember what was found, unless it is to be looked up again."""
         principal = None if task.cancelled() or task.exception() is not None else task.result()
-        if self._looked_up.get(digest) is not task:
+        if self._looked_up.get(header) is not task:
             return
-        del self._looked_up[digest]
-        self._known.pop(digest, None)
+        del self._looked_up[header]
+        self._known.pop(header, None)
         if principal is not None:
             if len(self._known) >= KNOWN_AT_MOST:
                 self._known.clear()
-            self._known[digest] = self._monotonic() + KNOWN_FOR, principal
+            self._known[header] = self._monotonic() + KNOWN_FOR, principal
 
 
 def _bearer(authorization: bytes | None) -> bytes:

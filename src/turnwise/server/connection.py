@@ -45,9 +45,10 @@ class GatheringTransport:
         self._unread = unread
         self._written: list[bytes] = []
         self._lingers = False
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
+        # What else uvicorn asks of it. A `__getattr__` would make every attribute slower.
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
         """Send `data` before the loop waits for anything."""

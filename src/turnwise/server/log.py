@@ -35,7 +35,10 @@ Told = tuple[float, tuple[object, ...]]
 NAMES: Final = ("id", "account", "method", "route", "status", "ms", "first_ms")
 """The fields of a request. `first_ms` is how long it took until a streamed answer began; others have none."""
 
-PAIRS: Final = {count: "".join([f" {name}=%s" for name in NAMES[:count]]) for count in (len(NAMES) - 1, len(NAMES))}
+PAIRS: Final = {
+    count: "".join([f" {name}={'%.2f' if name.endswith('ms') else '%s'}" for name in NAMES[:count]])
+    for count in (len(NAMES) - 1, len(NAMES))
+}
 
 
 def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
@@ -49,10 +52,10 @@ def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
         exchange.scope["method"],
         exchange.route or "-",
         exchange.status or 499,
-        round((ended - begun) * 1000, 2),
+        (ended - begun) * 1000,
     )
     if first is not None:
-        values = (*values, round((first - begun) * 1000, 2))
+        values = (*values, (first - begun) * 1000)
     handler = _alone_in_charge()
     if handler is not None:
         handler.tell((time.time(), values))
@@ -61,7 +64,14 @@ def log_request(exchange: HttpExchange, begun: float, ended: float) -> None:
 
 
 def _fields(values: tuple[object, ...]) -> dict[str, object]:
-    return dict(zip(NAMES, values, strict=False))
+    return {
+        name: round(value, 2) if type(value) is float else value for name, value in zip(NAMES, values, strict=False)
+    }
+
+
+def _plain(value: object) -> object:
+    """Return a value as text shows it: a number that is not whole with two digits."""
+    return f"{value:.2f}" if type(value) is float else value
 
 
 def _alone_in_charge() -> BufferedHandler | None:
@@ -117,7 +127,7 @@ class LineFormatter(logging.Formatter):
         if self._form == "json":
             line = {"time": self._time(moment), "level": level, "logger": name, "message": message}
             return msgspec.json.encode({**line, **fields, **({"trace": trace} if trace else {})}).decode()
-        pairs = "".join([f" {key}={value}" for key, value in fields.items()])
+        pairs = "".join([f" {key}={_plain(value)}" for key, value in fields.items()])
         line_break = "\n" if trace else ""
         return f"{self._time(moment)} {level} {message}{pairs}{line_break}{trace}"
 
