@@ -142,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         cast("dict[str, object]", self.scope)[WHOLE] = WholeRequest(self.cycle)
         super().on_message_complete()
-        if self._answered() and self.transport.is_closing():
+        if self.transport.is_closing() and self._answered():
             self.transport.close()
 
     def shutdown(self) -> None:

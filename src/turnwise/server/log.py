@@ -178,7 +178,8 @@ class BufferedHandler(logging.Handler):
         with self.lock or contextlib.nullcontext():
             held, self._held = self._held, []
         if held:
-            lines = [each if isinstance(each, str) else self._form.request(each) for each in held]
+            line_of = self._form.request
+            lines = [each if isinstance(each, str) else line_of(each) for each in held]
             sys.stderr.write("\n".join([*lines, ""]))
             sys.stderr.flush()
 

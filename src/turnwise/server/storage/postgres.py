@@ -101,7 +101,7 @@ class PostgresStorage(SqlStorage):
         else:
             append = Append(account_id, conversation_id, messages, self._clock(), once)
             try:  # the most frequent write of all: what `_write` would cost on the way is a fiftieth of a request
-                await self.writer.run(append, to=Written(conversation_id))
+                await self.writer.run(append)
             except REFUSED as error:
                 raise _refusal(error) from error
 

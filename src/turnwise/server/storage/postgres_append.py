@@ -58,15 +58,15 @@ class _Row(msgspec.Struct, omit_defaults=True):
     created_at: int
     updated_at: int
     text: str
+    name: str | None = None
+    description: str | None = None
+    meta: str | None = None
     conversation: str | None = None
     account: str | None = None
     digest: bytes | None = None
     body: bytes | None = None
     at: int | None = None
     answer: bytes | None = None
-    name: str | None = None
-    description: str | None = None
-    meta: str | None = None
 
 
 async def append_together(
@@ -79,7 +79,7 @@ async def append_together(
     nothing that can be stored.
     """
     first = _first(appends)
-    sent = _encoded([row for nth, (append, digest) in enumerate(first, 1) for row in _rows(nth, append, digest)])
+    sent = _encoded(_rows(first))
     if len(sent) > LONGEST:
         return appends
     refused: list[asyncpg.Record] = await connection.fetch(
@@ -109,25 +109,20 @@ def _first(appends: Sequence[Append]) -> list[tuple[Append, bytes | None]]:
     return list(found.values())
 
 
-def _rows(nth: int, append: Append, digest: bytes | None) -> list[_Row]:
-    rows = [
-        _Row(
-            nth,
-            message.id,
-            message.type,
-            int(message.created_at),
-            int(message.updated_at),
-            message.text,
-            name=message.name,
-            description=message.description,
-            meta=packed_meta(message.meta),
-        )
-        for message in append.messages
-    ]
-    first, once = rows[0], append.once
-    first.conversation, first.account = append.conversation_id, append.account_id
-    if once is not None:
-        first.digest, first.body, first.at, first.answer = digest, once.body, once.now, once.answer
+def _rows(first: Sequence[tuple[Append, bytes | None]]) -> list[_Row]:
+    rows: list[_Row] = []
+    for nth, (append, digest) in enumerate(first, 1):
+        place = len(rows)
+        for message in append.messages:
+            moments = int(message.created_at), int(message.updated_at)
+            meta = None if message.meta is None else packed_meta(message.meta)
+            rows.append(
+                _Row(nth, message.id, message.type, *moments, message.text, message.name, message.description, meta)
+            )
+        asked, once = rows[place], append.once
+        asked.conversation, asked.account = append.conversation_id, append.account_id
+        if once is not None:
+            asked.digest, asked.body, asked.at, asked.answer = digest, once.body, once.now, once.answer
     return rows
 
 

@@ -160,7 +160,7 @@ async def _lock(connection: Connection, group: Sequence[Ticket]) -> None:
     """
     if len(group) == 1 and not group[0].to.turns and len(group[0].to.channels) <= 1:
         return
-    conversations = {stored_text(ticket.to.conversation) for ticket in group if ticket.to.conversation}
+    conversations = {stored_text(id_) for ticket in group if (id_ := _conversation(ticket))}
     turns = {stored_text(turn) for ticket in group for turn in ticket.to.turns}
     channels = sorted({channel for ticket in group for channel in ticket.to.channels})
     if not (conversations or turns or channels):
@@ -172,6 +172,10 @@ async def _lock(connection: Connection, group: Sequence[Ticket]) -> None:
         raise TryApart from error
     except TIMED_OUT as error:
         raise TakesTooLong(error) from error
+
+
+def _conversation(ticket: Ticket) -> str:
+    return ticket.job.conversation_id if isinstance(ticket.job, Append) else ticket.to.conversation
 
 
 async def _append(connection: Connection, group: Sequence[Ticket], *, writer: str, number: int) -> set[Ticket]:

@@ -147,7 +147,7 @@ class PostgresWriter:
         """Return what the job is to return, once it is committed; it raises what the job or the commit raised.
 
         `to` names rows that it writes, as far as they are known before, so that groups do not wait for each other in
-        a circle.
+        a circle. An `Append` names its conversation itself.
 
         A caller that is cancelled stops waiting; the job runs all the same.
         """
