@@ -16,6 +16,7 @@ NewId = Callable[[], str]
 """Returns an id never returned before, later ones sorting after earlier ones."""
 
 RANDOM_BITS: Final = 80
+LARGEST_RANDOM: Final = (1 << RANDOM_BITS) - 1
 STEP_BYTES: Final = 9
 ID_BYTES: Final = 16
 
@@ -72,8 +73,9 @@ class SortableIds:
             self._random = int.from_bytes(self._random_bytes(RANDOM_BITS // 8))
         else:
             self._random += 1 + int.from_bytes(self._random_bytes(STEP_BYTES))
-            self._moment += self._random >> RANDOM_BITS
-            self._random &= (1 << RANDOM_BITS) - 1
+            if self._random > LARGEST_RANDOM:
+                self._random &= LARGEST_RANDOM
+                self._moment += 1
         return (self._moment << RANDOM_BITS | self._random).to_bytes(ID_BYTES).hex()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from turnwise.server.services.use import (
     MESSAGES,
@@ -167,6 +169,51 @@ def test_what_was_counted_while_the_others_were_asked_is_still_unknown_to_them()
     found.add(REQUESTS, 1)
     found.read((), 0, sent=sent, processes=20, moment=0.0)
     assert found.verdict(REQUESTS, 1, alone=False) is Verdict.ASK
+
+
+COUNTED = st.tuples(st.sampled_from((REQUESTS, MESSAGES, TOKENS)), st.integers(1, 12), st.booleans())
+BETWEEN = st.one_of(
+    COUNTED,
+    st.sampled_from(("exchange", "period", "give back", "turn")),
+)
+
+
+@given(st.lists(BETWEEN, max_size=40), st.integers(1, 4))
+def test_counting_in_one_step_is_asking_and_adding_whenever_it_is_done(
+    steps: list[tuple[int, int, bool] | str], processes: int
+) -> None:
+    one_step, two_steps = use(processes=processes), use(processes=processes)
+    told: list[list[Tally]] = [[], []]
+    for step in steps:
+        for found, tallies in ((one_step, told[0]), (two_steps, told[1])):
+            match step:
+                case "exchange":
+                    others = Tally(subject="someone", period=found.period, requests=7, messages=1)
+                    tallies.extend(
+                        sorted(exchanged(found, others, processes=processes), key=lambda tally: tally.period)
+                    )
+                case "period":
+                    found.roll(found.period + 1)
+                case "give back":
+                    found.take_back(MESSAGES, 1, found.period)
+                case str():
+                    found.add(TURNS, 1)
+                case kind, count, alone:
+                    done = found is one_step and found.count(kind, count, alone=alone)
+                    if not done and found.verdict(kind, count, alone=alone) is Verdict.YES:
+                        found.add(kind, count)
+        assert (one_step.used, one_step.unsent, one_step.dirty) == (two_steps.used, two_steps.unsent, two_steps.dirty)
+    assert exchanged(one_step) == exchanged(two_steps)
+    assert told[0] == told[1]
+
+
+def test_counting_in_one_step_is_what_all_but_the_first_of_a_period_need() -> None:
+    found = use()
+    assert not found.count(MESSAGES, 1, alone=True)
+    found.add(MESSAGES, 1)
+    assert [found.count(MESSAGES, 3, alone=True) for _ in range(4)] == [True, True, True, False]
+    exchanged(found)
+    assert not found.count(REQUESTS, 1, alone=True)  # the others are to be told of it first
 
 
 def test_it_is_idle_once_nothing_counts_and_everything_is_told() -> None:
