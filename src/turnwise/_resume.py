@@ -6,8 +6,9 @@ What is to be done is decided once, in `Following`; `ResumableStream` and `Async
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from turnwise._call import Call, StreamCall
@@ -49,11 +50,17 @@ class ResumableStream(Following[T, R], Stream[T, R]):
         self._target: StreamCall[ChannelEvent, None] | None = None
         self._blocks: Iterator[bytes] = iter(())
         self._batch: Iterator[T] | None = None
+        self._left = threading.Event()
         super().__init__(call, lambda: connect(cast("StreamCall[ChannelEvent, None]", self._target)))
 
     def __enter__(self) -> Self:
         self._start()
         return self
+
+    def close(self) -> None:
+        """Close the connection, if it is open, and connect no more; what has not been read never will be."""
+        super().close()
+        self._left.set()
 
     def _flow(self) -> Generator[T, None, None]:
         try:
@@ -87,7 +94,7 @@ class ResumableStream(Following[T, R], Stream[T, R]):
             return next(self._blocks, None)
         if isinstance(step, Wait):
             self._hang_up()
-            time.sleep(step.seconds)
+            self._left.wait(step.seconds)
         else:
             self._target = step.call
             self._blocks = self._open().chunks()
@@ -119,11 +126,17 @@ class AsyncResumableStream(Following[T, R], AsyncStream[T, R]):
         self._target: StreamCall[ChannelEvent, None] | None = None
         self._blocks: AsyncIterator[bytes] | None = None
         self._batch: Iterator[T] | None = None
+        self._left = asyncio.Event()
         super().__init__(call, lambda: connect(cast("StreamCall[ChannelEvent, None]", self._target)))
 
     async def __aenter__(self) -> Self:
         await self._start()
         return self
+
+    async def aclose(self) -> None:
+        """Close the connection, if it is open, and connect no more; what has not been read never will be."""
+        await super().aclose()
+        self._left.set()
 
     async def _flow(self) -> AsyncGenerator[T, None]:
         try:
@@ -158,7 +171,9 @@ class AsyncResumableStream(Following[T, R], AsyncStream[T, R]):
             return await anext(cast("AsyncIterator[bytes]", self._blocks), None)
         if isinstance(step, Wait):
             self._hang_up()
-            await asyncio.sleep(step.seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(step.seconds):
+                    await self._left.wait()
         else:
             self._target = step.call
             self._blocks = (await self._open()).achunks()

@@ -111,15 +111,40 @@ class Parameters:
     def read(self, arguments: object) -> JsonObject:
         """Return a model's arguments, an object or its JSON text, as the callable takes them.
 
+        A whole number may be written as one with a fraction, `3.0`, as in JSON Schema.
+
         Raises:
             msgspec.ValidationError: They do not fit; the message says where.
             msgspec.DecodeError: The text is not JSON.
         """
         if isinstance(arguments, str):
             arguments = cast("object", msgspec.json.decode(arguments))
-        read = msgspec.convert(arguments, self._arguments, str_keys=True)  # as all keys of JSON are
+        try:
+            read = self._read(arguments)
+        except msgspec.ValidationError as problem:
+            try:
+                read = self._read(_with_whole_numbers(arguments))
+            except msgspec.ValidationError:
+                raise problem from None
         values = {name: cast("object", getattr(read, name)) for name in self._arguments.__struct_fields__}
         return {name: value for name, value in values.items() if value is not msgspec.UNSET}
+
+    def _read(self, arguments: object) -> msgspec.Struct:
+        return msgspec.convert(arguments, self._arguments, str_keys=True)  # as all keys of JSON are
+
+
+def _with_whole_numbers(value: object) -> object:
+    """Return JSON with `3` for `3.0`; a field for any number takes that too."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            members = cast("dict[str, object]", value)
+            return {key: _with_whole_numbers(each) for key, each in members.items()}
+        case list():
+            return [_with_whole_numbers(each) for each in cast("list[object]", value)]
+        case _:
+            return value
 
 
 def _hints(name: str, function: Callable[..., object]) -> dict[str, object]:

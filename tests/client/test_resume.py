@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -33,6 +35,7 @@ from turnwise import (
     TotalTimeout,
     Turnwise,
 )
+from turnwise._retry import LONGEST_WAIT
 from turnwise.testing import JsonObject, Pause, ScriptedTransport, error, event, message, reasoning_token, result, token
 
 CHANNEL = "a-channel-of-24-characters"
@@ -226,7 +229,13 @@ def test_a_reader_that_was_too_slow_comes_back(api: Driver, script: ScriptedTran
 
 def test_the_server_s_wish_for_a_pause_is_heard(script: ScriptedTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("turnwise._resume.time.sleep", waits.append)
+
+    class Noted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0)
+            return False
+
+    monkeypatch.setattr("turnwise._resume.threading", SimpleNamespace(Event=Noted))
     dispatches(script)
     busy = {"message": "Later", "code": "TOO_MANY_REQUESTS"}
     script.answer("POST", SUBSCRIBE, status=429, headers={"retry-after": "7"}, json=busy)
@@ -420,6 +429,37 @@ def test_a_stream_that_another_thread_closes_just_ends() -> None:
         assert list(stream) == []
         closer.join()
         assert len(served.requests) == 2
+
+
+def test_a_stream_that_is_closed_while_it_waits_to_connect_again_ends_at_once() -> None:
+    script = ScriptedTransport()
+    dispatches(script)
+    script.answer("POST", SUBSCRIBE, events=numbered(token("Hel")))
+    with Turnwise(secret="s", http_client=script, retry_delay=3600) as client:
+        stream = client.conversation.dispatch_stream(None, messages=MESSAGES)
+        assert isinstance(next(stream), TokenEvent)
+        closer = threading.Timer(0.1, stream.close)
+        closer.start()
+        began = time.monotonic()
+        assert list(stream) == []
+        closer.join()
+    assert time.monotonic() - began < LONGEST_WAIT / 2
+    assert len(script.requests) == 2
+
+
+async def test_an_async_stream_that_is_closed_while_it_waits_to_connect_again_ends_at_once() -> None:
+    script = ScriptedTransport()
+    dispatches(script)
+    script.answer("POST", SUBSCRIBE, events=numbered(token("Hel")))
+    async with AsyncTurnwise(secret="s", http_client=script, retry_delay=3600) as client:
+        stream = client.conversation.dispatch_stream(None, messages=MESSAGES)
+        assert isinstance(await anext(stream), TokenEvent)
+        reader = asyncio.create_task(stream.until_done())
+        await asyncio.sleep(0.1)
+        await stream.aclose()
+        async with asyncio.timeout(LONGEST_WAIT / 2):
+            await asyncio.wait([reader])
+    assert len(script.requests) == 2
 
 
 async def test_cancelling_the_reader_ends_the_subscription() -> None:

@@ -289,6 +289,17 @@ def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: objec
         Tool(weather).call(arguments)
 
 
+def test_a_whole_number_may_be_written_with_a_fraction() -> None:
+    def book(seats: int, rows: list[int], price: float, by_day: dict[str, int], note: str) -> object:
+        """Book."""
+        return [seats, rows, price, by_day, note]
+
+    given = '{"seats": 3.0, "rows": [1, 2.0, 4e2], "price": 9.0, "by_day": {"1": 2.0}, "note": "3.0"}'
+    assert repr(Tool(book).call(given)) == "[3, [1, 2, 400], 9.0, {'1': 2}, '3.0']"
+    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `float` - at `\$.seats`"):
+        Tool(book).call(given.replace("3.0,", "3.5,"))
+
+
 def test_methods_and_objects_become_tools_where_they_are_bound() -> None:
     assert Tool(Thing().method).call({"value": 1}) == 2
     assert Tool(Thing(), name="thing", description="A thing.").call({"value": 1}) == 3
