@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.asgi import FINISH, Api, Reply, ScriptedModels
+from tests.server.asgi import FINISH, Api, Reply, ScriptedModel, ScriptedModels
 from tests.server.postgres import PostgresServer
 from tests.server.storage.scene import Adapter, PostgresAdapter, SqliteAdapter
 from tests.stalls import Stalls
@@ -20,7 +21,10 @@ from turnwise.server.ids import new_id, now
 from turnwise.server.models.base import Delta, Finish, FunctionCall, ModelConfig, Prompt, TextDelta
 from turnwise.server.models.registry import ResolvedModel
 from turnwise.server.services.account import AccountService
+from turnwise.server.services.idempotency import hash_body
 from turnwise.server.settings import Settings
+from turnwise.server.storage.base import Once
+from turnwise.server.storage.journal import Place
 from turnwise.server.storage.open import storage_at
 
 FUNCTION_CHANNEL = "function-channel-of-16-or-more"
@@ -54,7 +58,7 @@ class CallingModel:
 
 class CallingModels(ScriptedModels):
     async def resolve(self, model: str | None) -> ResolvedModel:
-        return ResolvedModel(CallingModel(), ModelConfig())
+        return ResolvedModel(CallingModel(), ModelConfig()) if model is None else await super().resolve(model)
 
 
 @dataclass
@@ -87,14 +91,15 @@ def url(adapter: SqliteAdapter | PostgresAdapter) -> str:
 @pytest.fixture
 async def deployment(url: str, settings: Settings) -> AsyncGenerator[Deployment, None]:
     chosen = replace(settings, database_url=url)
+    models = [CallingModels() for _ in range(2)]
     applications = [
-        create_app(chosen, Adapters(storage=storage_at(url), models=CallingModels(), guest_secret="")) for _ in range(2)
+        create_app(chosen, Adapters(storage=storage_at(url), models=each, guest_secret="")) for each in models
     ]
     for application in applications:
         await application.open()
     accounts = AccountService(applications[0].adapters.storage, new_id=new_id, clock=now)
     secret = (await accounts.create_secret("shop")).secret
-    one, two = (Api(application, secret, ScriptedModels()) for application in applications)
+    one, two = (Api(application, secret, each) for application, each in zip(applications, models, strict=True))
     yield Deployment(one, two, accounts)
     for application in applications:
         await application.close()
@@ -246,6 +251,70 @@ class TestWhatIsShared:
         for info in await deployment.accounts.secrets():
             await deployment.accounts.revoke_secret(info.id)
         assert (await two.get(f"/conversation/{kept}/fetch", secret=tokens[kept])).status == 401
+
+
+STATELESS = "/conversation/complete"
+
+
+def question(model: str) -> dict[str, object]:
+    return {"messages": [{"type": "user", "text": "Well?"}], "model": model}
+
+
+async def asked(model: ScriptedModel) -> bool:
+    return model.waits.is_set()
+
+
+class TestStatelessCompletions:
+    async def test_what_one_answers_the_other_waits_for(self, deployment: Deployment) -> None:
+        one, two = deployment.one, deployment.two
+        slow, other = one.models.scripted["slow"], two.models.scripted["slow"]
+        first = asyncio.create_task(one.post(STATELESS, question("slow"), key="k"))
+        await wait_until(lambda: asked(slow))
+        assert (await two.post(STATELESS, question("echo"), key="k")).status == 409
+        repeat = asyncio.create_task(two.post(STATELESS, question("slow"), key="k"))
+        await asyncio.sleep(0.3)
+        assert not repeat.done()
+        slow.go_on.set()
+        answers = await asyncio.gather(first, repeat)
+        assert [reply.status for reply in answers] == [200, 200]
+        assert answers[0].json == answers[1].json
+        assert (len(slow.prompts), len(other.prompts)) == (1, 0)
+
+    async def test_what_one_gives_up_the_other_answers(self, deployment: Deployment) -> None:
+        one, two = deployment.one, deployment.two
+        slow = one.models.scripted["slow"]
+        reply, leave = Reply(), asyncio.Event()
+        path = f"/api/v1{STATELESS}"
+        asking = one("POST", path, question("slow"), key="k", accept="application/jsonl", reply=reply, leave=leave)
+        first = asyncio.create_task(asking)
+        await wait_until(lambda: asked(slow))
+        two.models.scripted["slow"].go_on.set()
+        repeat = asyncio.create_task(two.post(STATELESS, question("slow"), key="k"))
+        leave.set()
+        await first
+        assert (await repeat).json["text"] == "Well, yes"
+
+    async def test_what_failed_at_one_is_free_at_the_other(self, deployment: Deployment) -> None:
+        one, two = deployment.one, deployment.two
+        assert (await one.post(STATELESS, question("refuses"), key="k")).status == 429
+        assert (await two.post(STATELESS, question("refuses"), key="k")).status == 429
+        assert len(two.models.scripted["refuses"].prompts) == 1
+
+    async def test_what_a_dead_process_began_another_answers(
+        self, deployment: Deployment, adapter: SqliteAdapter | PostgresAdapter
+    ) -> None:
+        storage = deployment.one.application.adapters.storage
+        account = await deployment.accounts.ensure_account("shop")
+        body = json.dumps(question("echo")).encode()
+        keyed = Once(path=f"/v1{STATELESS}", key="k", body=hash_body(body), now=now())
+        await storage.register_process("dead", lease_ms=60_000)
+        place = Place(turn_id="t", process_id="dead", attempt=1)
+        assert await storage.claim_once(account.id, keyed, place) is None
+        repeat = asyncio.create_task(deployment.two.post(STATELESS, question("echo"), key="k"))
+        await asyncio.sleep(0.3)
+        assert not repeat.done()
+        adapter.lapse("dead")
+        assert (await repeat).json["text"] == "You said: Well?"
 
 
 class TestTheFirstSecret:

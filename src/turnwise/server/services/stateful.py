@@ -69,13 +69,13 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreground:
-    """A turn that somebody waits for: its row is made when it begins, or has to wait for another one."""
+    """A turn that somebody waits for: its row, if it has one, is made when it begins, or has to wait for another one."""
 
     kind: TurnKind
     process_id: str
     keyed: KeyedRequest | None
     wait: float
-    """Seconds that it waits for the turn before it."""
+    """Seconds that it waits for the turn before it, or for another process to answer the same request."""
     admission: Admission
 
 

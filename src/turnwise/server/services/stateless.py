@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 import msgspec
 
-from turnwise.server.errors import DomainError
+from turnwise.server.errors import Conflict, DomainError
 from turnwise.server.services.exchange import (
     Asked,
     Begun,
@@ -18,14 +21,12 @@ from turnwise.server.services.exchange import (
     results,
     sent,
 )
-from turnwise.server.services.idempotency import KeyedRequest
-from turnwise.server.services.metered import Admission
 from turnwise.server.services.progress import Progress
 from turnwise.server.services.reply import Interruption
-from turnwise.server.services.stateful import Ground, withdraw
+from turnwise.server.services.stateful import Foreground, Ground, insist, withdraw
 from turnwise.server.services.turn import Turn
 from turnwise.server.storage.base import Exchange, Storage
-from turnwise.server.storage.journal import Place, TurnRow, TurnState
+from turnwise.server.storage.journal import Busy, Place, TurnRow, TurnState
 from turnwise.types.conversation import ConversationCompleteStatelessRequest
 from turnwise.types.event import (
     Attempt,
@@ -36,6 +37,9 @@ from turnwise.types.event import (
 )
 
 __all__ = ["StatelessDispatch", "StatelessExchange"]
+
+LOOK_AGAIN: Final = 0.1
+"""Seconds after which a request that another process answers is looked at again."""
 
 
 class StatelessExchange:
@@ -48,15 +52,14 @@ class StatelessExchange:
         request: ConversationCompleteStatelessRequest,
         *,
         storage: Storage,
-        keyed: KeyedRequest | None,
-        admission: Admission,
+        mode: Foreground,
     ) -> None:
         self.asked = asked
-        self._admission = admission
         self._ground = ground
         self._request = request
         self._storage = storage
-        self._keyed = keyed
+        self._mode = mode
+        self._keyed = mode.keyed
 
     @property
     def place(self) -> Place | None:
@@ -64,20 +67,32 @@ class StatelessExchange:
         return None
 
     async def begin(self, turn: Turn) -> Begun | Replayed:  # noqa: ARG002 - the port's
-        """Read the request, unless it was answered before."""
-        return await self._admission.begin(self._begin)
+        """Read the request, unless it was answered before; wait while another process answers it."""
+        give_up = asyncio.get_running_loop().time() + self._mode.wait
+        while True:
+            with suppress(Busy):
+                return await self._mode.admission.begin(self._begin)
+            if asyncio.get_running_loop().time() > give_up:
+                raise Conflict(
+                    f"Another process is still answering this very request after {self._mode.wait:g} seconds. "
+                    "Send it again later, with the same idempotency key."
+                )
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def _begin(self) -> Begun | Replayed:
-        if self._keyed is not None:
-            done = await self._storage.find_once(self.asked.account_id, self._keyed.path, self._keyed.key)
+        keyed = self._keyed
+        if keyed is not None:
+            done = await self._ground.journal.claim_once(self.asked.account_id, keyed.once(), self._claimant)
             if done is not None:
-                self._keyed.check(done.body)
-                if done.answer is not None:
-                    return Replayed(decode_answer(done.answer, StatelessCompleteEvent))
+                keyed.check(done.body)
+                if done.answer is None:
+                    raise Busy
+                return Replayed(decode_answer(done.answer, StatelessCompleteEvent))
         return _begun(self._request, _first_events(self._request, self._ground.clock()), Progress())
 
-    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:
+    async def withdraw(self, turn: Turn, failure: DomainError | None = None) -> None:  # noqa: ARG002 - the port's
         """Leave nothing."""
+        await self._release()
 
     async def step(self, turn: Turn, step: Step, progress: Progress) -> None:
         """Keep finished messages in mind."""
@@ -102,9 +117,20 @@ class StatelessExchange:
         progress: Progress,  # noqa: ARG002 - the port's
     ) -> Sequence[Event]:
         """Leave nothing."""
+        await self._release()
         events = [*step.events, *(_results(self._ground.clock(), ended) if ended is not None else [])]
         turn.hold(events)
         return events
+
+    @property
+    def _claimant(self) -> Place:
+        return Place(turn_id=self.asked.turn_id, process_id=self._mode.process_id, attempt=1)
+
+    async def _release(self) -> None:
+        """Let a repeat of the request be answered, by whichever process."""
+        if (keyed := self._keyed) is not None:
+            journal, account_id = self._ground.journal, self.asked.account_id
+            await insist(lambda: journal.release_once(account_id, keyed.once(), self._claimant))
 
 
 class StatelessDispatch:

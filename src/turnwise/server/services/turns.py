@@ -201,9 +201,8 @@ class TurnService:
         check_messages_given(request)
         asked = self._asked(account_id, None, self._new_id(), request)
         admission = _admission(meter, keyed, messages=0)
-        exchange = StatelessExchange(
-            self._ground, asked, request, storage=self._storage, keyed=keyed, admission=admission
-        )
+        mode = self._mode("complete", keyed, admission)
+        exchange = StatelessExchange(self._ground, asked, request, storage=self._storage, mode=mode)
         return self._start(MeteredExchange(exchange, meter), keyed, admission)
 
     # Turns in the background
@@ -302,15 +301,13 @@ class TurnService:
             self._asked(account_id, conversation_id, self._new_id(), request),
             conversation_id=conversation_id,
             text=text,
-            mode=Foreground(
-                kind=kind,
-                process_id=self._lease.process_id,
-                keyed=keyed,
-                wait=self._settings.wait,
-                admission=admission,
-            ),
+            mode=self._mode(kind, keyed, admission),
         )
         return self._start(MeteredExchange(exchange, meter), keyed, admission)
+
+    def _mode(self, kind: TurnKind, keyed: KeyedRequest | None, admission: Admission) -> Foreground:
+        process_id, wait = self._lease.process_id, self._settings.wait
+        return Foreground(kind=kind, process_id=process_id, keyed=keyed, wait=wait, admission=admission)
 
     def _asked(
         self,

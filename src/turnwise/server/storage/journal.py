@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from turnwise.server.storage.base import Exchange, Once, Storage, TurnStart
+from turnwise.server.storage.base import AlreadyDone, Exchange, Once, Storage, TurnStart
 from turnwise.server.storage.notices import Notices
 from turnwise.types.message import Message
 
@@ -286,6 +286,19 @@ class Journal(ChannelStore, WaitStore, Protocol):
 
     async def leave_line(self, place: Place) -> None:
         """Forget a turn that waits, as if it had never come; nothing where it does not wait any more."""
+        ...
+
+    async def claim_once(self, account_id: str, once: Once, place: Place) -> AlreadyDone | None:
+        """Let a turn without a row answer a request of which nothing else is stored; return what is known of it.
+
+        `None`: the turn has it, until it answers it (`Storage.remember`), releases it, or its process has no lease any
+        more. What is known without an answer, another process is about to answer. Its own process's turns take it from
+        each other.
+        """
+        ...
+
+    async def release_once(self, account_id: str, once: Once, place: Place) -> None:
+        """Forget a request that a turn has and will not answer; nothing where it has it not."""
         ...
 
     async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnwise.server.storage.base import Exchange, Once, TurnStart
+from turnwise.server.storage.base import AlreadyDone, Exchange, Once, TurnStart
 from turnwise.server.storage.jobs import channels as jobs
-from turnwise.server.storage.jobs import journal, turns, waits
+from turnwise.server.storage.jobs import claims, journal, turns, waits
 from turnwise.server.storage.journal import ChannelRow, Flush, NewTurn, Place, Publication, TurnRow, TurnState
 from turnwise.server.storage.sql_database import SqlDatabase
 from turnwise.types.message import Message
@@ -100,6 +100,12 @@ class SqlJournal(SqlDatabase):
 
     async def leave_line(self, place: Place) -> None:
         await self._write(lambda db: journal.leave_line(db, place))
+
+    async def claim_once(self, account_id: str, once: Once, place: Place) -> AlreadyDone | None:
+        return await self._write(lambda db: claims.claim_once(db, account_id, once, place))
+
+    async def release_once(self, account_id: str, once: Once, place: Place) -> None:
+        await self._write(lambda db: claims.release_once(db, account_id, once, place))
 
     async def run_stateless(self, place: Place, *, now: int, published: Publication | None = None) -> None:
         await self._write(
