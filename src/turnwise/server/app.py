@@ -7,8 +7,6 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from starlette.routing import Router
-
 from turnwise.server.answer import Renderer
 from turnwise.server.auth import Authenticator
 from turnwise.server.channels.base import Channels
@@ -21,7 +19,7 @@ from turnwise.server.handler import EXCHANGE, Endpoint
 from turnwise.server.ids import Clock, NewId, new_id, now
 from turnwise.server.models.base import Models
 from turnwise.server.page import Page
-from turnwise.server.route import PlainRoute
+from turnwise.server.route import PlainRouter
 from turnwise.server.routes import OPERATIONS
 from turnwise.server.services import Services
 from turnwise.server.services.account import DEFAULT_ACCOUNT, AccountService, digest_secret
@@ -194,18 +192,13 @@ class Application:
         return services, Authenticator(storage, sessions, guests=guests)
 
     def _routes(self, services: Services, authenticator: Authenticator) -> ASGIApp:
-        routes = [
-            PlainRoute(
-                API + operation.path,
-                Endpoint(operation, services, authenticator, self._renderer, rates=self._rates),
-            )
+        routes: list[tuple[str, ASGIApp]] = [
+            (API + operation.path, Endpoint(operation, services, authenticator, self._renderer, rates=self._rates))
             for operation in OPERATIONS
         ]
-        routes += [
-            PlainRoute(path, Page(path, make))
-            for path, make in ((f"{API}/spec", _spec), ("/healthz", _healthy), ("/readyz", self._ready))
-        ]
-        return Router(routes, redirect_slashes=False, default=_unknown_path).app  # there is no middleware around it
+        pages = ((f"{API}/spec", _spec), ("/healthz", _healthy), ("/readyz", self._ready))
+        routes += [(path, Page(path, make)) for path, make in pages]
+        return PlainRouter(routes, default=_unknown_path)
 
     async def _ready(self) -> tuple[int, bytes]:
         if self._stopping:

@@ -1,25 +1,32 @@
+"""From a path to the application that answers it."""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING
 
-from starlette.routing import Match, Route
+from starlette.routing import compile_path
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["PlainRoute"]
-
-NO_MATCH: Final[tuple[Match, Scope]] = (Match.NONE, {})
+__all__ = ["PlainRouter"]
 
 
-class PlainRoute(Route):
-    """Starlette's route for an ASGI application, without what it does for methods, mounts, and variables with types."""
+class PlainRouter:
+    """Starlette's routing by paths, without what its router does for methods, mounts, slashes and typed variables."""
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return the path's variables, if the path fits."""
-        found = self.path_regex.match(scope["path"])
-        return NO_MATCH if found is None else (Match.FULL, {"path_params": found.groupdict()})
+    def __init__(self, routes: Iterable[tuple[str, ASGIApp]], *, default: ASGIApp) -> None:
+        """The first route whose path fits answers; `default` where none does."""
+        self._routes = [(compile_path(path)[0], application) for path, application in routes]
+        self._default = default
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer."""
-        await self.app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Let the application that the path belongs to answer, and tell it the path's variables."""
+        path: str = scope["path"]
+        for pattern, application in self._routes:
+            found = pattern.match(path)
+            if found is not None:
+                scope["path_params"] = found.groupdict()
+                return application(scope, receive, send)
+        return self._default(scope, receive, send)

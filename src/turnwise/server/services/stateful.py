@@ -69,7 +69,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreground:
-    """A turn that somebody waits for: its row, if it has one, is made when it begins, or has to wait for another one."""
+    """A turn that somebody waits for: its row, if any, is made when it begins, or has to wait for another one."""
 
     kind: TurnKind
     process_id: str
