@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+import msgspec
 
 from turnwise.server.storage.jobs.notices import Notice
 from turnwise.server.storage.jobs.statements import load
@@ -43,8 +44,7 @@ UNSTORABLE: Final = (asyncpg.PostgresError, asyncpg.DataError, UnicodeError, Ove
 _LOCK: Final = numbered(load("writers", dialect="postgres")["lock"])
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """A job, and where its outcome is awaited."""
 
     job: Job[object]
