@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from tests.server.postgres import PostgresServer
@@ -13,7 +14,11 @@ from turnwise.server.errors import BadRequest, NotFound
 from turnwise.server.storage import postgres_append
 from turnwise.server.storage.base import Account, AlreadyDone, MessageQuery
 from turnwise.server.storage.postgres import PostgresStorage
+from turnwise.server.storage.postgres_append import Append, append_together
 from turnwise.types.message import Message
+
+if TYPE_CHECKING:
+    from turnwise.server.storage.postgres_connection import Connection
 
 ME = "account-me"
 
@@ -97,6 +102,15 @@ async def test_one_that_is_no_unicode_is_refused_and_the_others_appended(storage
     )
     assert [type(answer) for answer in answers] == [type(None), BadRequest, BadRequest, BadRequest, type(None)]
     assert [each.text for each in await stored(storage, id_)] == ["first", "second"]
+
+
+async def test_what_is_too_much_for_one_statement_is_not_sent_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_append, "LONGEST", 1000)
+    nobody = cast("Connection", None)
+    appends = [Append(ME, "conversation", [message("x" * 500)], START) for _ in range(2)]
+    assert await append_together(nobody, appends, writer="w", number=1) == appends
+    with pytest.raises(AttributeError, match="fetch"):
+        await append_together(nobody, appends[:1], writer="w", number=2)
 
 
 @pytest.mark.parametrize("longest", [0, 1000])

@@ -59,7 +59,6 @@ class StatelessExchange:
         self._request = request
         self._storage = storage
         self._mode = mode
-        self._keyed = mode.keyed
 
     @property
     def place(self) -> Place | None:
@@ -80,7 +79,7 @@ class StatelessExchange:
             await asyncio.sleep(LOOK_AGAIN)
 
     async def _begin(self) -> Begun | Replayed:
-        keyed = self._keyed
+        keyed = self._mode.keyed
         if keyed is not None:
             done = await self._ground.journal.claim_once(self.asked.account_id, keyed.once(), self._claimant)
             if done is not None:
@@ -102,7 +101,7 @@ class StatelessExchange:
     async def end(self, turn: Turn, step: Step, ended: Ended, progress: Progress) -> Sequence[Event]:  # noqa: ARG002
         """Remember the answer under the request's key."""
         events = [*step.events, *_results(self._ground.clock(), ended)]
-        once = answered(self._keyed, [*ended.told, *events])
+        once = answered(self._mode.keyed, [*ended.told, *events])
         if once is not None:
             await self._storage.remember(self.asked.account_id, once)
         turn.hold(events)
@@ -128,7 +127,7 @@ class StatelessExchange:
 
     async def _release(self) -> None:
         """Let a repeat of the request be answered, by whichever process."""
-        if (keyed := self._keyed) is not None:
+        if (keyed := self._mode.keyed) is not None:
             journal, account_id = self._ground.journal, self.asked.account_id
             await insist(lambda: journal.release_once(account_id, keyed.once(), self._claimant))
 

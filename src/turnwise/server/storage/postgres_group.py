@@ -38,7 +38,7 @@ IN_THE_WAY: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 TIMED_OUT: Final = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 """A statement took too long, or what it waited for was locked for too long."""
 
-UNSTORABLE: Final = (asyncpg.PostgresError, asyncpg.DataError, UnicodeError, OverflowError)
+UNSTORABLE: Final = (asyncpg.PostgresError, UnicodeError, OverflowError)
 """Something of many cannot be stored: each is to be tried by itself."""
 
 _LOCK: Final = numbered(load("writers", dialect="postgres")["lock"])
